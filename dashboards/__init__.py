@@ -1,0 +1,1 @@
+"""What people look at: tables, plots, report. Reads the ledger; writes nothing to it."""

@@ -1,0 +1,192 @@
+"""A grid's results, read from the ledger: one cell a trial and attack, one flat row a metric."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jobs.errors import Corrupt
+from jobs.graph import Node, ancestors
+from jobs.keys import canonical_json
+from jobs.ledger.ledger import Ledger
+from jobs.ledger.manifest import Manifest
+from jobs.plan import Plan, Trial
+from jobs.stages.specs import DataStage, FolderImages
+
+Role = Literal["no-shake", "method", "members", "unrelated"]
+
+MEASURES = ("before", "after", "delta", "delta_low", "delta_high", "verdict")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial stands in its grid.
+
+    Attributes:
+        domain: whose images are attacked.
+        variant: the method in words, with the axes that set it apart: `lora+dreambooth, rank 8, alpha 8`.
+    """
+
+    domain: str
+    role: Role
+    variant: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trial under one attack: its `metrics.json` without the ROC curves, and where it stands in the grid."""
+
+    trial: Trial
+    attack: str
+    document: dict[str, Any]
+    place: Place
+    version: str
+    device: str
+
+    def metric(self, name: str) -> dict[str, Any]:
+        metric: dict[str, Any] = self.document["metrics"][name]
+        return metric
+
+
+def cells(plan: Plan, ledger: Ledger) -> list[Cell]:
+    """The trials whose metrics are all committed, sorted by trial key and attack."""
+    committed = ledger.committed("metrics")
+    done = [trial for trial in plan.trials if all(node.key in committed for node in trial.metrics.values())]
+    read = _Measured(ledger)
+    where = places(plan)
+    found = []
+    for trial in sorted(done, key=lambda trial: trial.key):
+        measured = {attack: read(node) for attack, node in sorted(trial.metrics.items())}
+        if None not in measured.values():
+            place = where[trial.key]
+            found += [Cell(trial, attack, one.document, place, one.version, one.device) for attack, one in measured.items() if one]
+    return found
+
+
+@dataclass(frozen=True)
+class _Stage:
+    document: dict[str, Any]
+    version: str
+    device: str
+
+
+class _Measured:
+    """Each metrics stage, read once however many trials share it; ROC curves are large and left behind."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read: dict[str, _Stage | None] = {}
+
+    def __call__(self, node: Node) -> _Stage | None:
+        if node.key not in self._read:
+            self._read[node.key] = self._stage(node)
+        return self._read[node.key]
+
+    def _stage(self, node: Node) -> _Stage | None:
+        manifest = self._ledger.manifest(node.kind, node.key)
+        document = _document(self._ledger, manifest, "metrics.json") if manifest is not None else None
+        if manifest is None or document is None:
+            return None
+        del document["roc"]
+        return _Stage(document, manifest.code_version, str(manifest.made.get("device", "")))
+
+
+def roc_of(ledger: Ledger, cell: Cell) -> dict[str, Any] | None:
+    """A cell's ROC curves, `{"before": {"fpr", "tpr"}, "after": {...}}`; None when they are no longer whole."""
+    document = document_of(ledger, cell.trial.metrics[cell.attack], "metrics.json")
+    return document and dict(document["roc"])
+
+
+def document_of(ledger: Ledger, node: Node, name: str) -> dict[str, Any] | None:
+    """A committed stage's JSON payload, verified; None, with a notice, when it is not (or no longer) whole."""
+    manifest = ledger.manifest(node.kind, node.key)
+    return _document(ledger, manifest, name) if manifest is not None else None
+
+
+def _document(ledger: Ledger, manifest: Manifest, name: str) -> dict[str, Any] | None:
+    try:
+        document: dict[str, Any] = json.loads(ledger.read(manifest, name))
+    except Corrupt as error:
+        ledger.notice(str(error))
+        return None
+    return document
+
+
+def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
+    """Flat rows, one a trial, attack and metric, sorted by these; nothing in them changes from run to run.
+
+    Columns: `trial_key`, the axes, `attack`, `metric`, `before`, `after`, `delta`, `delta_low`, `delta_high`, `verdict`, `n_member`,
+    `n_non_member`.
+    """
+    return rows_of(plan, cells(plan, ledger))
+
+
+def rows_of(plan: Plan, found: list[Cell]) -> list[dict[str, Any]]:
+    """The flat rows of cells that were read before."""
+    names = axis_names(plan)
+    return [_row(cell, names, metric) for cell in found for metric in sorted(cell.document["metrics"])]
+
+
+def axis_names(plan: Plan) -> list[str]:
+    """The axes of a plan in the grid's order, then any that only some trials have."""
+    names = dict.fromkeys(plan.axes)
+    for trial in plan.trials:
+        names.update(dict.fromkeys(trial.axes))
+    return list(names)
+
+
+def _row(cell: Cell, names: list[str], metric: str) -> dict[str, Any]:
+    values = cell.metric(metric)
+    row: dict[str, Any] = {"trial_key": cell.trial.key}
+    row |= {name: _flat(cell.trial.axes.get(name)) for name in names}
+    row |= {"attack": cell.attack, "metric": metric}
+    row |= {name: values[name] for name in MEASURES}
+    return row | {"n_member": cell.document["n_member"], "n_non_member": cell.document["n_non_member"]}
+
+
+def _flat(value: Any) -> Any:
+    """A value that fits a table's cell: structured ones as their JSON text."""
+    return canonical_json(value) if isinstance(value, dict | list | tuple) else value
+
+
+# --- where a trial stands in the grid ---
+
+APART = ("domain", "seed", "sp_seed", "method", "train_on")
+"""Axes that are no part of a variant's name: they are said elsewhere, or pooled over."""
+
+
+def places(plan: Plan) -> dict[str, Place]:
+    """Trial key -> its place, for all trials of a plan."""
+    fixed = plan.document.get("fixed", {})
+    shown = [name for name in axis_names(plan) if name not in APART and _varies(plan, name)]
+    return {trial.key: Place(_domain(trial), _role(trial, fixed), _variant(trial, fixed, shown)) for trial in plan.trials}
+
+
+def _varies(plan: Plan, axis: str) -> bool:
+    return len({canonical_json(trial.axes[axis]) for trial in plan.trials if trial.axes.get(axis) is not None}) > 1
+
+
+def _domain(trial: Trial) -> str:
+    source = next((node.spec.source for node in ancestors(trial.metrics.values()) if isinstance(node.spec, DataStage)), None)
+    if isinstance(source, FolderImages):
+        return source.domain
+    return source.identity if source is not None else str(trial.axes.get("domain", ""))
+
+
+def _role(trial: Trial, fixed: Mapping[str, Any]) -> Role:
+    if trial.shake is None:
+        return "no-shake"
+    source = trial.shake.parent("train")
+    if source is not None and source.kind == "data":
+        return "members"
+    return "unrelated" if trial.axes.get("train_on", fixed.get("train_on")) == "unrelated" else "method"
+
+
+def _variant(trial: Trial, fixed: Mapping[str, Any], shown: Sequence[str]) -> str:
+    method = trial.axes.get("method", fixed.get("method", "method"))
+    if isinstance(method, dict):
+        method = method.get("name") or canonical_json(method)
+    words = [f"{name} {_flat(trial.axes[name])}" for name in shown if trial.axes.get(name) is not None]
+    return ", ".join([str(method), *words])

@@ -1,0 +1,65 @@
+"""Sample images for a report, read only when private artifacts were asked for."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dashboards.results import places
+from jobs.graph import Node, ancestors
+from jobs.ledger.ledger import Ledger
+from jobs.plan import Plan, Trial
+
+PER_SET = 8
+MAX_DOMAINS = 12
+_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+
+
+@dataclass(frozen=True)
+class DomainSamples:
+    """Data URIs of a few members of a domain and of the pictures its models were trained on."""
+
+    domain: str
+    members: Sequence[str]
+    drawn: Sequence[str]
+
+
+def samples(plan: Plan, ledger: Ledger) -> list[DomainSamples]:
+    """The first few images of each domain's committed members and SP set."""
+    sets: dict[str, tuple[Node | None, Node | None]] = {}
+    where = places(plan)
+    for trial in plan.trials:
+        domain = where[trial.key].domain
+        data, sp = _sources(trial)
+        before = sets.get(domain, (None, None))
+        sets[domain] = (before[0] or data, before[1] or sp)
+    chosen = sorted(sets.items())[:MAX_DOMAINS]
+    return [DomainSamples(domain, _images(ledger, data), _images(ledger, sp)) for domain, (data, sp) in chosen]
+
+
+def _sources(trial: Trial) -> tuple[Node | None, Node | None]:
+    nodes = list(ancestors(trial.metrics.values()))
+    data = next((node for node in nodes if node.kind == "data"), None)
+    return data, next((node for node in nodes if node.kind == "sp"), None)
+
+
+def _images(ledger: Ledger, node: Node | None) -> list[str]:
+    from s2l_core.images import read_images
+
+    manifest = ledger.manifest(node.kind, node.key) if node is not None else None
+    if manifest is None:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.parquet"
+        path.write_bytes(ledger.read(manifest, "images.parquet"))
+        records = [record for record in read_images(path) if record.member is not False]
+    return [uri for record in records[:PER_SET] if (uri := _data_uri(record.image))]
+
+
+def _data_uri(image: bytes) -> str | None:
+    """The image as a data URI; None when it is of no kind that a page should show."""
+    kind = next((kind for magic, kind in _MAGIC.items() if image.startswith(magic)), None)
+    return f"data:{kind};base64,{base64.b64encode(image).decode()}" if kind else None

@@ -1,0 +1,136 @@
+"""All that is known of one trial."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from dashboards.results import document_of
+from dashboards.status import NEXT_STEPS, committed_keys, first_line, newest
+from dashboards.tables import MARKS, interval, number, signed
+from jobs.errors import InputError
+from jobs.graph import Node, ancestors
+from jobs.ledger.failures import Failure
+from jobs.ledger.ledger import Ledger
+from jobs.plan import Plan, Trial
+from jobs.states import trial_state
+
+
+def find(plan: Plan, prefix: str) -> Trial:
+    """The trial whose key begins so.
+
+    Raises:
+        jobs.errors.InputError: no trial's key, or more than one, begins so; the message names the nearest.
+    """
+    wanted = prefix.strip().lower()
+    found = [trial for trial in plan.trials if wanted and trial.key.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(sorted(trial.key[:12] for trial in found)[:4])
+        count = f"{len(found)} trials of '{plan.grid}' begin so"
+        raise InputError(f"trial key '{prefix}' is ambiguous: {count}, such as {some}; give more of the key")
+    length = max(len(wanted), 10)
+    near = difflib.get_close_matches(wanted, [trial.key[:length] for trial in plan.trials], n=3, cutoff=0.0)
+    nearest = f"; nearest: {', '.join(near)}" if near else ""
+    raise InputError(f"no trial of '{plan.grid}' has a key that begins with '{prefix}'{nearest}; `s2l results GRID` lists the trials")
+
+
+def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
+    """Axes, state, stages, metrics and failures of one trial.
+
+    Returns:
+        `{"trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "failures": [...]}`; a stage that is not committed
+        has no digest.
+
+    Raises:
+        jobs.errors.InputError: the prefix is unknown or ambiguous.
+    """
+    trial = find(plan, trial_key_prefix)
+    nodes = list(ancestors(trial.leaves()))
+    keys = {node.key for node in nodes}
+    committed = committed_keys(plan, ledger)
+    failures = [failure for failure in ledger.failures() if failure.key in keys and failure.key not in committed]
+    state = trial_state(trial, committed, newest(failures))
+    return {
+        "trial_key": trial.key,
+        "axes": dict(trial.axes),
+        "state": state.state,
+        "stages": [_stage(ledger, node) for node in nodes],
+        "metrics": {name: measures for name, node in sorted(trial.metrics.items()) if (measures := _measures(ledger, node)) is not None},
+        "failures": [_failure(failure) for failure in failures],
+    }
+
+
+def _stage(ledger: Ledger, node: Node) -> dict[str, Any]:
+    manifest = ledger.manifest(node.kind, node.key)
+    stage: dict[str, Any] = {"kind": node.kind, "key": node.key, "committed": manifest is not None}
+    if manifest is not None:
+        payloads = [{"name": payload.name, "size": payload.size, "sha256": payload.sha256} for payload in manifest.payloads]
+        stage |= {
+            "digest": manifest.digest,
+            "size": sum(payload.size for payload in manifest.payloads),
+            "payloads": payloads,
+            "made": dict(manifest.made),
+        }
+    return stage
+
+
+def _measures(ledger: Ledger, node: Node) -> dict[str, Any] | None:
+    document = document_of(ledger, node, "metrics.json")
+    return document and {name: document[name] for name in ("n_member", "n_non_member", "metrics", "warnings")}
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    names = ("kind", "key", "attempt", "message", "traceback", "host")
+    return {"class": failure.error_class} | {name: getattr(failure, name) for name in names}
+
+
+def text(document: dict[str, Any]) -> str:
+    """A trial for people."""
+    lines = [f"trial {document['trial_key']}", f"state {document['state']}", ""]
+    lines += [f"  {name:<12} {value}" for name, value in document["axes"].items() if value is not None]
+    lines += ["", "stages"]
+    lines += [_stage_line(stage) for stage in document["stages"]]
+    for attack, measures in document["metrics"].items():
+        lines += ["", f"{attack}: {measures['n_member']} members, {measures['n_non_member']} non-members"]
+        lines += [_metric_line(name, values) for name, values in sorted(measures["metrics"].items())]
+        lines += [f"  warning: {warning['message']}" for warning in measures["warnings"]]
+    for failure in document["failures"]:
+        lines += ["", *_failure_lines(failure)]
+    return "\n".join(lines)
+
+
+def _stage_line(stage: dict[str, Any]) -> str:
+    line = f"  {stage['kind']:<8} {stage['key'][:12]}"
+    if not stage["committed"]:
+        return f"{line}  not there yet"
+    made = stage["made"]
+    facts = [str(made[name]) for name in ("at", "host", "device") if made.get(name)]
+    facts += [f"{made['seconds']:.1f} s"] if "seconds" in made else []
+    return f"{line}  {stage['digest'][:12]}  {size(stage['size']):>9}  {', '.join(facts)}".rstrip()
+
+
+def _metric_line(name: str, values: dict[str, Any]) -> str:
+    levels = f"{number(values['before'])} → {number(values['after'])}"
+    change = f"{signed(values['delta'])} ({interval(values['delta_low'], values['delta_high'])})"
+    return f"  {name:<18} {levels}  {change}  {MARKS[values['verdict']]} {values['verdict']}"
+
+
+def _failure_lines(failure: dict[str, Any]) -> list[str]:
+    where = f"{failure['class']} on {failure['host'] or 'an unknown host'}"
+    return [
+        f"failed: {failure['kind']} {failure['key'][:12]}, attempt {failure['attempt']}, {where}",
+        f"  {first_line(failure['message'])}",
+        f"  next: {NEXT_STEPS.get(failure['class'], NEXT_STEPS['unknown'])}",
+        *(f"    {line}" for line in failure["traceback"].strip().splitlines()),
+    ]
+
+
+def size(count: float) -> str:
+    """Bytes in a unit that reads well."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

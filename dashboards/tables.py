@@ -1,0 +1,114 @@
+"""Flat rows as a table for people, CSV, JSON and Parquet. The same rows give the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.keys import canonical_json
+
+Rows = Sequence[Mapping[str, Any]]
+
+MARKS = {"amplified": "▲", "reduced": "▼", "none": "–", "inverted": "⇅"}
+STYLES = {"amplified": "bold red", "reduced": "blue", "none": "dim", "inverted": "magenta"}
+
+
+def to_json(rows: Rows) -> bytes:
+    """One JSON list, a row a line; floats by repr."""
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    return (f"[\n{lines}\n]\n" if rows else "[]\n").encode()
+
+
+def to_csv(rows: Rows) -> bytes:
+    """Comma-separated with a header; floats by repr, nothing where there is no value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if rows:
+        writer.writerow(rows[0])
+        writer.writerows([_csv_text(value) for value in row.values()] for row in rows)
+    return text.getvalue().encode()
+
+
+def to_parquet(rows: Rows) -> bytes:
+    """One row group; a column's type comes from its values."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: _column(pa, [row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def to_table(rows: Rows, *, width: int | None = None, color: bool = False) -> bytes:
+    """A table for a terminal: short keys, four digits, a mark beside each verdict.
+
+    Args:
+        width: columns of the terminal; as wide as the table needs when None.
+        color: with ANSI colours.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    axes = _axes(rows)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("trial", *axes, "attack", "metric"):
+        table.add_column(name, no_wrap=True)
+    for name in ("before", "after", "delta", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for row in rows:
+        words = [row["trial_key"][:10], *("" if row[name] is None else str(row[name]) for name in axes), row["attack"], row["metric"]]
+        numbers = [number(row["before"]), number(row["after"]), signed(row["delta"]), interval(row["delta_low"], row["delta_high"])]
+        verdict = row["verdict"]
+        table.add_row(*(Text(word) for word in [*words, *numbers]), Text(f"{MARKS[verdict]} {verdict}", style=STYLES[verdict]))
+    text = io.StringIO()
+    console = Console(
+        file=text, width=width or 10_000, color_system="standard" if color else None, force_terminal=color, legacy_windows=False
+    )
+    console.print(table if rows else "no trial is done yet")
+    return ("\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n").encode()
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+
+
+def _axes(rows: Rows) -> list[str]:
+    """Axes that say something: those on which rows differ."""
+    names = list(rows[0]) if rows else []
+    axes = names[1 : names.index("attack")] if names else []
+    return [name for name in axes if len({canonical_json(row[name]) for row in rows}) > 1] or axes
+
+
+def _csv_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _column(pa: Any, values: list[Any]) -> Any:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {str}:
+        return pa.array(values, pa.string())
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    if kinds == {int}:
+        return pa.array(values, pa.int64())
+    if kinds <= {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array(
+        [None if value is None else value if isinstance(value, str) else canonical_json(value) for value in values], pa.string()
+    )

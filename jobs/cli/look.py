@@ -1,0 +1,102 @@
+"""`s2l status`, `results`, `show`, `report`: looking at what the ledger holds. Nothing is run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, set_option, store_option
+from jobs.errors import InputError
+
+if TYPE_CHECKING:
+    from jobs.plan import Plan
+
+
+@click.command()
+@grid_argument
+@set_option
+@store_option
+@json_option
+def status(grid: str, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
+    """Trials of GRID by state, and failures by class with the first line of each message."""
+    from dashboards import status as view
+
+    plan = load_plan(grid, sets)
+    found = view.status(plan, open_ledger(store))
+    click.echo(json.dumps(found) if as_json else view.text(plan, found))
+
+
+@click.command()
+@grid_argument
+@set_option
+@store_option
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of stdout.")
+def results(grid: str, sets: tuple[str, ...], store: str | None, form: str, output: Path | None) -> None:
+    """One row per trial x attack x metric: before, after, their difference with its interval, and a verdict.
+
+    The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
+    """
+    from dashboards import tables
+    from dashboards.results import rows
+
+    found = rows(load_plan(grid, sets), open_ledger(store))
+    writers = {"csv": tables.to_csv, "json": tables.to_json, "parquet": tables.to_parquet}
+    terminal = output is None and sys.stdout.isatty()
+    content = writers[form](found) if form in writers else tables.to_table(found, color=terminal)
+    if output is not None:
+        _write(output, content)
+        click.echo(f"wrote {output}", err=True)
+    else:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+
+
+@click.command()
+@click.argument("trial", metavar="TRIAL")
+@click.option("--grid", help="The grid to look in. [default: all that were run with this store]")
+@set_option
+@store_option
+@json_option
+def show(trial: str, grid: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
+    """One trial, by the first letters of its key: axes, stages with keys and digests, metrics, failures."""
+    from dashboards import show as view
+    from jobs.grid.registered import plans_of
+
+    ledger = open_ledger(store)
+    plans = [load_plan(grid, sets)] if grid else plans_of(ledger)
+    found = view.show(_plan_with(plans, trial), ledger, trial)
+    click.echo(json.dumps(found) if as_json else view.text(found))
+
+
+def _plan_with(plans: list[Plan], trial: str) -> Plan:
+    """The newest registered plan that has a trial of that key; the last one, whose message tells what there is, when none has."""
+    if not plans:
+        raise InputError(f"no trial {trial!r}: no grid was run with this store yet; see s2l run, or name a --grid")
+    having = [plan for plan in plans if any(found.key.startswith(trial) for found in plan.trials)]
+    return (having or plans)[-1]
+
+
+@click.command()
+@grid_argument
+@set_option
+@store_option
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The HTML file to write.")
+@click.option("--show-private", is_flag=True, help="Show members and SP images in the page. Whoever has the page then has the images.")
+def report(grid: str, sets: tuple[str, ...], store: str | None, output: Path, show_private: bool) -> None:
+    """One self-contained HTML page: what was found, in plain words first, then tables, ROC curves, controls and how to reproduce it."""
+    from dashboards.report import report as page
+
+    _write(output, page(load_plan(grid, sets), open_ledger(store), show_private=show_private).encode())
+    click.echo(str(output))
+
+
+def _write(output: Path, content: bytes) -> None:
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}; name a file in a folder that is there and yours to write") from error

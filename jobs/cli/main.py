@@ -1,0 +1,71 @@
+"""`s2l`: the group of commands, and what an exception means to a shell."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from jobs.cli.data import data
+from jobs.cli.doctor import doctor
+from jobs.cli.look import report, results, show, status
+from jobs.cli.plan import grids, plan
+from jobs.cli.pretrain import pretrain
+from jobs.cli.run import run
+from jobs.cli.store import sync, verify
+from jobs.errors import EXIT_INTERRUPTED, S2LError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="s2l", prog_name="s2l")
+def s2l() -> None:
+    """Measure how much pre-training data a diffusion model leaks after fine-tuning ("Shake to Leak", arXiv 2403.09450).
+
+    \b
+    A first session:
+      s2l plan quickstart         what the grid asks for, and what is done already
+      s2l run quickstart          run what is missing; Ctrl-C is safe, running again goes on
+      s2l results quickstart      the table, also as csv, json or parquet
+      s2l report quickstart -o report.html
+
+    \b
+    Exit codes: 0 done; 2 bad input; 3 finished, but trials failed or are blocked;
+                4 store or cluster out of reach; 130 interrupted, resumable.
+    """
+
+
+for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain):
+    s2l.add_command(command)
+
+
+def main() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+    try:
+        code = s2l.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except S2LError as error:
+        click.echo(f"s2l: {error}", err=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code or 0)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    click.echo("s2l: interrupted; nothing committed is lost, the same command goes on from here", err=True)
+    return EXIT_INTERRUPTED

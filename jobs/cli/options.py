@@ -1,0 +1,77 @@
+"""Options that several commands share, and what their values open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from jobs.ledger.ledger import Ledger
+    from jobs.plan import Plan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATA_FOLDER = "s2l-data"
+
+
+def grid_argument(function: F) -> F:
+    return click.argument("grid", metavar="GRID")(function)
+
+
+def set_option(function: F) -> F:
+    return click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="AXIS=VALUES",
+        help="Replace an axis or a fixed value: --set seed=0,1. Repeatable.",
+    )(function)
+
+
+def store_option(function: F) -> F:
+    return click.option("--store", metavar="URL", help="A folder or s3://bucket/prefix. [default: $S2L_STORE, else ./s2l-data/store]")(
+        function
+    )
+
+
+def tracking_option(function: F) -> F:
+    return click.option(
+        "--tracking", metavar="URI", help="An MLflow tracking URI. [default: $MLFLOW_TRACKING_URI, else SQLite in ./s2l-data/mlflow.db]"
+    )(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(function)
+
+
+def store_url(store: str | None) -> str:
+    """The store's URL, absolute when it is a folder (workers may start elsewhere)."""
+    url = store or os.environ.get("S2L_STORE") or f"{DATA_FOLDER}/store"
+    return url if "://" in url else str(Path(url).expanduser().absolute())
+
+
+def tracking_uri(tracking: str | None) -> str:
+    found = tracking or os.environ.get("MLFLOW_TRACKING_URI")
+    return found or f"sqlite:///{Path(DATA_FOLDER).absolute() / 'mlflow.db'}"
+
+
+def open_ledger(store: str | None) -> Ledger:
+    from jobs.ledger.ledger import Ledger
+    from jobs.store.open import open_store
+
+    return Ledger(open_store(store_url(store)), notice=lambda text: click.echo(f"s2l: {text}", err=True))
+
+
+def load_plan(grid: str, sets: tuple[str, ...]) -> Plan:
+    """The plan of a grid; its notices go to stderr."""
+    from jobs.expand import expand
+    from jobs.grid.read import read_grid
+
+    plan = expand(read_grid(grid, sets))
+    for notice in plan.notices:
+        click.echo(f"s2l: {notice}", err=True)
+    return plan

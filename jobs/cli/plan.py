@@ -1,0 +1,47 @@
+"""`s2l plan` and `s2l grids`: what a grid asks for. No torch is imported here."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, set_option, store_option
+
+
+@click.command()
+@grid_argument
+@set_option
+@store_option
+@json_option
+def plan(grid: str, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
+    """What GRID asks for: trials, distinct stages by kind, how many are done, how many would run.
+
+    GRID is a shipped name (see `s2l grids`) or the path of a YAML file. Nothing is run or written.
+    """
+    from jobs.demand import count
+
+    planned = load_plan(grid, sets)
+    stages = count(planned, open_ledger(store))
+    if as_json:
+        answer = {"grid": planned.grid, "trials": len(planned.trials), "axes": planned.axes, "stages": stages, "grid_key": planned.grid_key}
+        click.echo(json.dumps(answer))
+        return
+    click.echo(f"{planned.grid}: {len(planned.trials)} trials")
+    for axis, values in planned.axes.items():
+        click.echo(f"  {axis:10} {', '.join(map(str, values))}")
+    click.echo(f"\n{'stage':10} {'distinct':>9} {'done':>9} {'to run':>9}")
+    for kind, row in stages.items():
+        click.echo(f"{kind:10} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")
+    left = sum(row["to_run"] for row in stages.values())
+    click.echo(f"\nnext: s2l run {grid}" if left else "\nnothing to run: see s2l results, s2l report")
+
+
+@click.command()
+@json_option
+def grids(as_json: bool) -> None:
+    """The grids that ship with S2L, with their first line of description."""
+    from jobs.grid.load import shipped
+
+    found = shipped()
+    click.echo(json.dumps(found) if as_json else "\n".join(f"{name:16} {words}" for name, words in found.items()))

@@ -1,0 +1,176 @@
+"""What a person sees while a grid runs: one live line per running stage on a terminal, one line per event elsewhere. All on stderr."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+QUIET_S = 10.0
+"""Off a terminal, a running stage is mentioned at most this often."""
+
+
+class Reporter(Protocol):
+    """Told what happens; never raises into the run."""
+
+    def begin(self, total: int, reused: int) -> None: ...
+
+    def again(self, left: int) -> None: ...
+
+    def stage(self, name: str, fraction: float, words: str) -> None: ...
+
+    def finished(self, names: list[str], failed: list[str]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Silent:
+    """Reports nothing."""
+
+    def begin(self, total: int, reused: int) -> None: ...
+
+    def again(self, left: int) -> None: ...
+
+    def stage(self, name: str, fraction: float, words: str) -> None: ...
+
+    def finished(self, names: list[str], failed: list[str]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Terminal:
+    """A live picture on a terminal, plain lines in a log."""
+
+    def __init__(self, title: str, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._title = title
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._total = self._done = self._failed = 0
+        self._running: dict[str, tuple[float, str, float]] = {}
+        self._said: dict[str, float] = {}
+        self._started = clock()
+        self._live: Live | None = None
+
+    def begin(self, total: int, reused: int) -> None:
+        with self._lock:
+            self._total, self._done = total, 0
+        self.note(f"{self._title}: {total} stages to run, {reused} already done")
+        if total and self._console.is_terminal:
+            self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def again(self, left: int) -> None:
+        """A new round begins; more or fewer stages are left than was thought."""
+        with self._lock:
+            self._total = self._done + left
+
+    def stage(self, name: str, fraction: float, words: str) -> None:
+        with self._lock:
+            if fraction >= 1.0 or words.startswith("failed"):
+                self._running.pop(name, None)
+                return
+            self._running[name] = (fraction, words, self._clock())
+            quiet = self._live is not None or self._clock() - self._said.get(name, -QUIET_S) < QUIET_S
+            if not quiet:
+                self._said[name] = self._clock()
+        if not quiet:
+            self._print(f"  {name}: {words}")
+
+    def finished(self, names: list[str], failed: list[str]) -> None:
+        with self._lock:
+            first, total = self._done + 1, self._total
+            self._done += len(names)
+            self._failed += len(failed)
+            for name in (*names, *failed):
+                self._running.pop(name.split(": ")[0], None)
+        for done, name in enumerate(names, first):
+            self._print(f"[{done}/{total}] {name}")
+        for name in failed:
+            self._print(f"FAILED {name}")
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _print(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _picture(self) -> Table:
+        with self._lock:
+            running = sorted(self._running.items())
+            done, failed, total = self._done, self._failed, self._total
+        table = Table.grid(padding=(0, 1))
+        elapsed = self._clock() - self._started
+        left = f", about {_minutes(elapsed / done * (total - done))} left" if done and done < total else ""
+        failures = f", {failed} failed" if failed else ""
+        summary = f"{done}/{total} stages{failures}, {_minutes(elapsed)}{left}"
+        table.add_row(ProgressBar(total=max(total, 1), completed=done, width=24), Text(summary))
+        for name, (fraction, words, _) in running:
+            bar = ProgressBar(total=1.0, completed=min(max(fraction, 0.0), 1.0), width=24)
+            table.add_row(bar, Text(f"{name}: {words}", overflow="ellipsis", no_wrap=True))
+        return table
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def board_class() -> Any:
+    """A Ray actor that workers tell their progress to, and the driver reads."""
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class Board:
+        def __init__(self) -> None:
+            self._news: dict[str, tuple[float, str]] = {}
+
+        def tell(self, key: str, fraction: float, words: str) -> None:
+            self._news[key] = (fraction, words)
+
+        def news(self) -> dict[str, tuple[float, str]]:
+            news, self._news = self._news, {}
+            return news
+
+    return Board
+
+
+class BoardReader(threading.Thread):
+    """Carries news from the board to a reporter until stopped."""
+
+    def __init__(self, board: Any, tell: Callable[[str, float, str], None]) -> None:
+        super().__init__(daemon=True, name="s2l-board")
+        self._board = board
+        self._tell = tell
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        import ray
+
+        while not self._stopping.wait(0.5):
+            try:
+                news = ray.get(self._board.news.remote(), timeout=5)
+            except Exception as error:  # the board is a comfort: a run goes on without it
+                print(f"progress is not shown: {error}", file=sys.stderr)
+                return
+            for key, (fraction, words) in news.items():
+                self._tell(key, fraction, words)
+
+    def stop(self) -> None:
+        self._stopping.set()

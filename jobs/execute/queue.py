@@ -1,0 +1,103 @@
+"""Which unit may start now. Pure bookkeeping: no Ray, no clock, no store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from jobs.execute.units import Unit
+from jobs.graph import Node
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a unit.
+
+    Attributes:
+        committed: keys of stages that are in the ledger now, made by this unit or found there.
+        ran: those of them that this unit computed.
+        failed: key of the stage that failed -> (class, message); its children in the unit were not tried.
+        busy: keys that another driver holds the lease of.
+        redo: keys of stages outside the unit that turned out corrupt and must be made again.
+        notes: what the user should be told, such as a stage that went to quarantine.
+    """
+
+    committed: tuple[str, ...] = ()
+    ran: tuple[str, ...] = ()
+    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    busy: tuple[str, ...] = ()
+    redo: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Queue:
+    """Hands units out when all they need is committed; never one that would wait."""
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        self.waiting: dict[str, Unit] = {unit.id: unit for unit in units}
+        self.running: dict[str, Unit] = {}
+        self.finished: dict[str, Outcome] = {}
+        self.blocked: dict[str, tuple[Unit, str]] = {}
+        self._promised = {node.key: node for unit in self.waiting.values() for node in unit.nodes}
+        self._committed: set[str] = set()
+        self._waiting_for: dict[str, set[str]] = {}
+        self._waiters: dict[str, list[str]] = {}
+        self._ready: dict[str, None] = {}
+        for unit in self.waiting.values():
+            open_needs = {key for key in unit.needs if key in self._promised}
+            self._waiting_for[unit.id] = open_needs
+            for key in open_needs:
+                self._waiters.setdefault(key, []).append(unit.id)
+            if not open_needs:
+                self._ready[unit.id] = None
+
+    def take(self, *, here: bool | None = None) -> Unit | None:
+        """The next unit that can start, or None. `here` asks for units that must (or must not) run in the driver."""
+        for unit_id in self._ready:
+            unit = self.waiting[unit_id]
+            if here is None or unit.here == here:
+                del self._ready[unit_id], self.waiting[unit_id]
+                self.running[unit_id] = unit
+                return unit
+        return None
+
+    def give_back(self, unit_id: str) -> None:
+        """The unit's worker was lost: it may start again."""
+        self.waiting[unit_id] = self.running.pop(unit_id)
+        self._ready[unit_id] = None
+
+    def finish(self, unit_id: str, outcome: Outcome) -> None:
+        """Note an outcome; what waited for a stage that will not come is blocked."""
+        unit = self.running.pop(unit_id)
+        self.finished[unit_id] = outcome
+        for key in outcome.committed:
+            self._commit(key)
+        cause = next(iter(outcome.failed), "")  # none when another driver is at it: the next round looks again
+        for node in unit.nodes:
+            if node.key not in self._committed:
+                self._block(node.key, cause)
+
+    @property
+    def exhausted(self) -> bool:
+        """True when no unit is left to start, now or later."""
+        return not self.waiting
+
+    def stage(self, key: str) -> Node | None:
+        return self._promised.get(key)
+
+    def _commit(self, key: str) -> None:
+        self._committed.add(key)
+        for unit_id in self._waiters.pop(key, ()):
+            open_needs = self._waiting_for[unit_id]
+            open_needs.discard(key)
+            if not open_needs and unit_id in self.waiting:
+                self._ready[unit_id] = None
+
+    def _block(self, key: str, cause: str) -> None:
+        for unit_id in self._waiters.pop(key, ()):
+            unit = self.waiting.pop(unit_id, None)
+            self._ready.pop(unit_id, None)
+            if unit is not None:
+                self.blocked[unit_id] = (unit, cause)
+                for node in unit.nodes:
+                    self._block(node.key, cause)

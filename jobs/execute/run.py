@@ -1,0 +1,244 @@
+"""Running a plan: what is missing, in rounds, here or on Ray Tune. The ledger alone says what is done."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.demand import missing_nodes
+from jobs.errors import OutOfReach
+from jobs.execute.backends import LocalBackend, ray_backend
+from jobs.execute.options import RunOptions
+from jobs.execute.order import WorkOrder
+from jobs.execute.progress import Reporter
+from jobs.execute.queue import Outcome, Queue
+from jobs.execute.units import Unit, make_units
+from jobs.execute.warm import run_folder
+from jobs.graph import Node
+from jobs.ledger.failures import Failure
+from jobs.ledger.ledger import Ledger
+from jobs.ledger.retention import drop
+from jobs.names import stage_names
+from jobs.plan import Plan, Trial
+from jobs.states import TrialState, trial_states
+
+BUSY_POLL_S, LONGEST_POLL_S = 2.0, 30.0
+MAX_REDONE = 3
+"""How often one run makes the same corrupt stage again before it gives the store up."""
+
+
+@dataclass
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        ran: keys of stages this run computed.
+        reused: stages of the plan that were committed before or by another driver.
+        failed: key -> (class, message) of stages that failed.
+        states: the state of every trial at the end.
+    """
+
+    ran: set[str] = field(default_factory=set)
+    reused: int = 0
+    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    states: dict[str, TrialState] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def counts(self) -> dict[str, int]:
+        found = {"done": 0, "failed": 0, "blocked": 0}
+        for state in self.states.values():
+            if state.state in found:
+                found[state.state] += 1
+        return found
+
+
+OnTrial = Callable[[Trial, TrialState], None]
+"""Told of every trial that is complete, failed or blocked; never raises."""
+
+
+class _Run:
+    """One run of one plan: keeps what is committed and tells trials that are complete."""
+
+    def __init__(
+        self, plan: Plan, ledger: Ledger, options: RunOptions, reporter: Reporter, on_trial: Callable[[Trial, TrialState], None]
+    ) -> None:
+        self.plan, self.ledger, self.options, self.reporter, self.on_trial = plan, ledger, options, reporter, on_trial
+        self.result = RunResult()
+        self.names = stage_names(plan)
+        self.inputs = {content: str(path) for content, path in plan.inputs.items()}
+        self._waits: dict[str, list[Trial]] = {}
+        self._open: dict[str, int] = {}
+
+    def expect(self, missing: Iterable[Node]) -> None:
+        """Note which trials wait for which stages; those that wait for none are complete."""
+        keys = {node.key for node in missing}
+        self._waits, self._open = {}, {}
+        for trial in self.plan.trials:
+            open_leaves = {leaf.key for leaf in trial.leaves()} & keys
+            self._open[trial.key] = len(open_leaves)
+            for key in open_leaves:
+                self._waits.setdefault(key, []).append(trial)
+
+    def order_of(self, unit: Unit) -> str:
+        return WorkOrder.of(unit, self.inputs).model_dump_json()
+
+    def note(self, unit: Unit, outcome: Outcome) -> None:
+        self.result.ran.update(outcome.ran)
+        self.result.failed.update({key: (found[0], found[1]) for key, found in outcome.failed.items()})
+        for key in outcome.ran:
+            self.result.failed.pop(key, None)
+        failed = [f"{self.names.get(key, key)}: {found[0]}: {found[1]}" for key, found in outcome.failed.items()]
+        for text in outcome.notes:
+            self.reporter.note(text)
+        self.reporter.finished([self.names.get(key, key) for key in outcome.ran], failed)
+        for key in outcome.committed:
+            for trial in self._waits.pop(key, ()):
+                self._open[trial.key] -= 1
+                if not self._open[trial.key]:
+                    self.on_trial(trial, TrialState("done"))
+
+    def say(self, key: str, fraction: float, words: str) -> None:
+        self.reporter.stage(self.names.get(key, key), fraction, words)
+
+    def lost(self, unit: Unit) -> Outcome:
+        """A unit that took its worker down too often becomes a failure record of its first open stage."""
+        done = tuple(node.key for node in unit.nodes if self.ledger.manifest(node.kind, node.key))
+        node = next((node for node in unit.nodes if node.key not in done), None)
+        if node is None:  # it died between its last commit and its report
+            return Outcome(committed=done)
+        message = "the worker died each time it ran this stage (killed, or out of memory)"
+        self.ledger.record_failure(
+            Failure(kind=node.kind, key=node.key, error_class="preempted", message=message, host=socket.gethostname())
+        )
+        return Outcome(committed=done, failed={node.key: ("preempted", message)})
+
+    def block(self, queue: Queue) -> None:
+        """A `blocked` record for the first stage of each unit that will not run, unless it has one already."""
+        known = {failure.key for failure in self.ledger.failures() if failure.error_class == "blocked"}
+        for unit, cause in queue.blocked.values():
+            node = unit.nodes[0]
+            if not cause or node.key in known:
+                continue
+            failed = queue.stage(cause)
+            kind = failed.kind if failed is not None else ""
+            message = f"waits for {self.names.get(cause, kind)}, which failed"
+            self.ledger.record_failure(
+                Failure(
+                    kind=node.kind, key=node.key, error_class="blocked", message=message, host=socket.gethostname(), cause=(kind, cause)
+                )
+            )
+
+
+def run_plan(
+    plan: Plan, ledger: Ledger, options: RunOptions, reporter: Reporter, on_trial: Callable[[Trial, TrialState], None]
+) -> RunResult:
+    """Run what is missing and return when nothing more can run.
+
+    Args:
+        on_trial: called in this process for every trial that is complete, failed or blocked.
+
+    Raises:
+        OutOfReach: store or cluster do not answer.
+        KeyboardInterrupt: the user stopped it; the ledger is whole, running again goes on.
+    """
+    started = time.perf_counter()
+    run = _Run(plan, ledger, options, reporter, on_trial)
+    for node in ledger.stale(plan.nodes()):
+        manifest = ledger.manifest(node.kind, node.key)
+        if manifest is not None:
+            ledger.retire(manifest, "computed from a parent that was made again with other bytes")
+            reporter.note(f"stale, will be made again: {run.names.get(node.key, node.key)}")
+    missing = _missing(plan, ledger)
+    total = len(plan.nodes())
+    run.expect(missing)
+    reporter.begin(len(missing), total - len(missing))
+    already = [trial for trial in plan.trials if not run._open[trial.key]]
+    for trial in already:
+        on_trial(trial, TrialState("done"))
+    if missing:
+        with ExitStack() as stack:
+            scratch = run_folder()
+            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            _rounds(run, missing, scratch)
+    still_open = {node.key for node in _missing(plan, ledger)} if missing else set()
+    run.result.reused = total - len(run.result.ran | still_open)
+    run.result.failed = {key: found for key, found in run.result.failed.items() if key in still_open}  # not what another driver made
+    run.result.states = _final_states(run, still_open)
+    _retain(run)
+    run.result.seconds = time.perf_counter() - started
+    return run.result
+
+
+def _missing(plan: Plan, ledger: Ledger) -> list[Node]:
+    """What is to run, parents before children."""
+    wanted = missing_nodes(plan, ledger)
+    return [node for node in plan.nodes() if node in wanted]
+
+
+def _rounds(run: _Run, missing: list[Node], scratch: Path) -> None:
+    """Rounds until nothing is missing but what failed: a round ends early when another driver holds leases or a parent proved corrupt."""
+    backend = LocalBackend(run, scratch) if run.options.local else ray_backend(run, scratch)
+    idle = 0
+    redone: Counter[str] = Counter()
+    with backend:
+        while True:
+            queue = Queue(make_units(_worth_trying(run, missing)))
+            while (unit := queue.take(here=True)) is not None:
+                backend.run_here(queue, unit)
+            if not queue.exhausted:
+                backend.run(queue)
+            run.block(queue)
+            outcomes = queue.finished.values()
+            redone.update({key for outcome in outcomes for key in outcome.redo})
+            _check_store_keeps(run, redone)
+            if not any(outcome.busy or outcome.redo for outcome in outcomes):
+                return
+            idle = 0 if any(outcome.ran for outcome in outcomes) else idle + 1
+            if idle:
+                if idle == 1:
+                    run.reporter.note("waiting for stages that another driver is running")
+                time.sleep(min(BUSY_POLL_S * 2 ** (idle - 1), LONGEST_POLL_S))
+            missing = _missing(run.plan, run.ledger)
+            run.expect(missing)
+            run.reporter.again(len(missing))
+
+
+def _retain(run: _Run) -> None:
+    dropped = drop(run.ledger, run.plan.nodes(), run.options.keep)
+    if dropped.blobs:
+        size = f"{dropped.bytes / 1e6:.1f} MB, --keep {run.options.keep}"
+        run.reporter.note(f"dropped the weights of {dropped.blobs} shakes ({size}); they are made again when asked for")
+
+
+def _check_store_keeps(run: _Run, redone: Counter[str]) -> None:
+    for key, times in redone.items():
+        if times > MAX_REDONE:
+            name = run.names.get(key, key)
+            raise OutOfReach(
+                f"the store gave back other bytes than were written for {name}, {times} times; is its disk failing? see s2l verify"
+            )
+
+
+def _worth_trying(run: _Run, missing: list[Node]) -> list[Node]:
+    """The missing stages without those that failed in this run and without what hangs on them: no later round can make those."""
+    hopeless: set[str] = set()
+    for node in missing:
+        if node.key in run.result.failed or any(parent.key in hopeless for _, parent in node.parents):
+            hopeless.add(node.key)
+    return [node for node in missing if node.key not in hopeless]
+
+
+def _final_states(run: _Run, still_open: set[str]) -> dict[str, TrialState]:
+    committed = {node.key for node in run.plan.nodes()} - still_open
+    failures = {failure.key: failure for failure in run.ledger.failures()} if still_open else {}
+    states = trial_states(run.plan, committed, failures)
+    for trial in run.plan.trials:
+        if states[trial.key].state in ("failed", "blocked"):
+            run.on_trial(trial, states[trial.key])
+    return states

@@ -1,0 +1,77 @@
+"""A Tune Searcher that hands out units that are ready, and never one that would wait while it holds a worker.
+
+What FACTS of Tune 2.60 it respects: `suggest` that returns None while nothing runs blocks the driver for minutes, so that None is returned
+only while a unit is running; `on_trial_complete` is called by keyword; `save` must not raise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from jobs.errors import S2LError
+from jobs.execute.queue import Outcome, Queue
+from jobs.execute.units import Unit
+
+
+class ReadySearcher(Searcher):  # type: ignore[misc]
+    """Suggests the next unit of a queue; tells the queue what became of it."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        order_of: Callable[[Unit], str],
+        on_outcome: Callable[[Unit, Outcome], None],
+        lost: Callable[[Unit], Outcome],
+        *,
+        max_lost: int,
+    ) -> None:
+        super().__init__(metric="committed", mode="max")
+        self._queue = queue
+        self._order_of = order_of
+        self._on_outcome = on_outcome
+        self._lost = lost
+        self._max_lost = max_lost
+        self._units: dict[str, str] = {}
+        self._losses: Counter[str] = Counter()
+        self.error: S2LError | None = None
+
+    def suggest(self, trial_id: str) -> Any:
+        unit = self._queue.take()
+        if unit is not None:
+            self._units[trial_id] = unit.id
+            return {"order": self._order_of(unit)}
+        return None if self._queue.running else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        unit_id = self._units.pop(trial_id, None)
+        if unit_id is None:
+            return
+        unit = self._queue.running[unit_id]
+        if error or not result or "outcome" not in result:
+            self._losses[unit_id] += 1
+            if self._losses[unit_id] < self._max_lost:
+                self._queue.give_back(unit_id)
+                return
+            try:
+                outcome = self._lost(unit)
+            except S2LError as caught:  # Tune would make a TuneError with a traceback of it
+                self.error = caught
+                raise
+        else:
+            outcome = Outcome(**json.loads(result["outcome"]))
+        self._queue.finish(unit_id, outcome)
+        self._on_outcome(unit, outcome)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles the searcher beside its snapshot; ours holds the driver's queue and is of no use elsewhere
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's snapshots are never read by us."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a run is resumed from the ledger."""

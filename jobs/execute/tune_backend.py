@@ -1,0 +1,106 @@
+"""Units on Ray Tune: one Tune trial a unit, handed out by a Searcher when all it needs is committed (docs/decisions/0002)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobs.execute.queue import Outcome, Queue
+from jobs.execute.units import Unit
+
+MAX_LOST = 3
+"""How often a unit may lose its worker in one run before it counts as a failure of its own."""
+
+
+class TuneBackend:
+    """Runs a queue's units in actors that Tune reuses.
+
+    Args:
+        slots: how many units run at once.
+        order_of: a unit's work order as JSON text.
+        setup: picklable settings for the workers (`UnitTrainable.setup`).
+        gpu_share: GPUs of one unit (0 on CPU machines).
+        temp: a folder for Tune's own files, which nobody reads.
+    """
+
+    def __init__(self, *, slots: int, order_of: Callable[[Unit], str], setup: dict[str, Any], gpu_share: float, temp: Path) -> None:
+        self.slots = slots
+        self.order_of = order_of
+        self.setup = setup
+        self.gpu_share = gpu_share
+        self.temp = temp
+
+    def run(self, queue: Queue, on_outcome: Callable[[Unit, Outcome], None], lost: Callable[[Unit], Outcome]) -> None:
+        """Run until nothing more can start.
+
+        Args:
+            on_outcome: called in this process after each unit.
+            lost: makes the outcome of a unit whose worker died MAX_LOST times.
+        """
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(2 * self.slots))
+        os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+        os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "0")
+        os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from ray import tune
+
+            from jobs.execute.searcher import ReadySearcher
+            from jobs.execute.trainable import UnitTrainable
+
+            share = self.gpu_share
+            searcher = ReadySearcher(queue, self.order_of, on_outcome, lost, max_lost=MAX_LOST)
+            trainable = tune.with_resources(
+                tune.with_parameters(UnitTrainable, setup=self.setup),
+                lambda _config: tune.PlacementGroupFactory([{"CPU": 1, "GPU": share}]),
+            )
+            tuner = tune.Tuner(
+                trainable,
+                param_space={},
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,
+                    max_concurrent_trials=None,
+                    reuse_actors=True,
+                    metric="committed",
+                    mode="max",
+                ),
+                run_config=tune.RunConfig(
+                    name="units",
+                    storage_path=str(self.temp),
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    progress_reporter=_Silent(),
+                ),
+            )
+            try:
+                tuner.fit()
+            except tune.TuneError:
+                if searcher.error is not None:
+                    raise searcher.error from None
+                raise
+
+
+def _silent_class() -> type:
+    from ray.tune import ProgressReporter
+
+    class Silent(ProgressReporter):  # type: ignore[misc]
+        def should_report(self, trials: Any, done: bool = False) -> bool:
+            return False
+
+        def report(self, trials: Any, done: bool, *sys_info: dict[str, Any]) -> None:
+            return None
+
+    return Silent
+
+
+def _Silent() -> Any:
+    return _silent_class()()

@@ -1,0 +1,66 @@
+"""Making a worker in a process of its own: one torch thread per CPU worker, always, so that results do not depend on how many there are."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError
+from jobs.execute.stage_runner import Worker
+from jobs.execute.warm import Scratch
+from jobs.ledger.leases import LeaseKeeper
+from jobs.ledger.ledger import Ledger
+from jobs.store.open import open_store
+
+
+def pin_threads() -> None:
+    """One thread for every numeric library of this process."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["DISABLE_TELEMETRY"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def make_worker(setup: dict[str, Any]) -> Worker:
+    """A worker from plain settings.
+
+    Args:
+        setup: `store` (URL), `scratch` (folder), `gpu_share` (GPUs of one unit; None: a whole one where there is one), `stages` (package).
+    """
+    pin_threads()
+    notes: list[str] = []
+    ledger = Ledger(open_store(setup["store"]), notice=notes.append)
+    return Worker(
+        ledger=ledger,
+        scratch=Scratch(Path(setup["scratch"])),
+        leases=LeaseKeeper(ledger.leases, notice=notes.append),
+        device=pick_device(setup.get("gpu_share", 0.0)),
+        host=socket.gethostname(),
+        stages=str(setup.get("stages", "jobs.stages")),
+        notes=notes,
+    )
+
+
+def pick_device(gpu_share: float | None) -> str:
+    """The device a worker computes on; a fraction of a GPU is also a limit on its memory (Ray's fractions are bookkeeping).
+
+    Raises:
+        InputError: a GPU is asked for where torch finds none.
+    """
+    import torch
+
+    if gpu_share is None:
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if gpu_share <= 0:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise InputError(f"a trial is to take {gpu_share:g} GPUs, and torch finds none; leave --gpu-share out to compute on the CPU")
+    if gpu_share < 1:
+        torch.cuda.set_per_process_memory_fraction(gpu_share)
+    return "cuda:0"

@@ -1,0 +1,91 @@
+"""What a grid's `data` and `model` stand for: domains, contents, folders. Found once per value, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, PackagedModel
+from s2l_core.faces import IDENTITIES
+from s2l_core.tiny import catalog, content, packaged
+
+DRAWN = "tiny-faces"
+
+
+@dataclass(frozen=True)
+class DomainData:
+    """One domain of a data set.
+
+    Attributes:
+        name: what prompts call it.
+        members: how many member images there are.
+        folder: where the stage reads from, by content hash, when it is the user's own.
+    """
+
+    stage: DataStage
+    name: str
+    members: int
+    folder: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """A pre-trained model.
+
+    Attributes:
+        folder: where the stage reads from, by content hash, when it is the user's own.
+        weights: a diffusers folder whose headers tell shapes, where there is one.
+    """
+
+    stage: BaseStage
+    folder: Mapping[str, Path] = field(default_factory=dict)
+    weights: Path | None = None
+
+
+class Inputs(Protocol):
+    """Where data sets and models are looked up.
+
+    Raises:
+        jobs.errors.InputError: there is no such data set, domain or model; the message says what is allowed.
+    """
+
+    def domains(self, data: str) -> list[str]:
+        """The data set's domains."""
+        ...
+
+    def domain(self, data: str, domain: str) -> DomainData: ...
+
+    def model(self, model: str) -> ModelData: ...
+
+
+class LocalInputs:
+    """The packaged data set and models, folders of the user's, and pinned models of the hub.
+
+    What is packaged is answered here: `jobs.sources` reads images, and importing what that takes costs more than a plan.
+    """
+
+    def domains(self, data: str) -> list[str]:
+        if data == DRAWN:
+            return sorted(IDENTITIES)
+        from jobs.sources import data_domains
+
+        return data_domains(data)
+
+    def domain(self, data: str, domain: str) -> DomainData:
+        if data == DRAWN and domain in IDENTITIES:
+            source = DrawnFaces(identity=domain)
+            return DomainData(DataStage(source=source), domain, source.members)
+        from jobs.sources import data_members, resolve_data
+
+        found, folder = resolve_data(data, domain)
+        return DomainData(DataStage(source=found), domain, data_members(data, domain), folder)
+
+    def model(self, model: str) -> ModelData:
+        if model in catalog():
+            return ModelData(BaseStage(source=PackagedModel(name=model, content=content(model))), weights=packaged(model))
+        from jobs.sources import resolve_model
+
+        source, folder = resolve_model(model)
+        return ModelData(BaseStage(source=source), folder, next(iter(folder.values()), None))

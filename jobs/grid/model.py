@@ -1,0 +1,175 @@
+"""The fields of a point, and a checked grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from s2l_core.specs.adapters import AdapterSpec
+from s2l_core.specs.attacks import AttackSpec
+from s2l_core.specs.base import Spec
+from s2l_core.specs.captions import CaptionSpec
+from s2l_core.specs.objectives import DenoiseObjective, ObjectiveSpec, PriorPreservation
+from s2l_core.specs.synthesis import PromptTemplate
+from s2l_core.specs.training import Precision
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class MethodSpec(Spec):
+    """A method spelled out: what is trainable (`adapters`) and how (`objective`)."""
+
+    name: Annotated[str | None, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]*$")] = Field(None, description="what tables and plots call it")
+    adapters: tuple[AdapterSpec, ...] = Field(min_length=1)
+    objective: ObjectiveSpec = DenoiseObjective()
+
+
+class Point(BaseModel):
+    """The settings of one trial. Each may be fixed, an axis, zipped, or given by an `include` point."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    domain: Text = Field(description="The person or subject whose leakage is measured: a domain of the data set.")
+    method: Text | MethodSpec = Field(
+        description="How the model is fine-tuned: a preset's name, or a mapping that spells out adapters and objective."
+    )
+    model: Text = Field(
+        "tiny", description="The pre-trained model: `tiny` (packaged), a diffusers folder, or a hub id `owner/name@commit`."
+    )
+    data: Text = Field(
+        "tiny-faces",
+        description="The data set of members and non-members: `tiny-faces` (drawn), or an imagefolder (from the current folder).",
+    )
+    seed: NonNegativeInt = Field(0, description="Seed of the fine-tuning. It re-keys neither base, SP set nor `before`.")
+    sp_seed: NonNegativeInt = Field(0, description="Seed of the SP set and of the class images for prior preservation.")
+    rank: PositiveInt | None = Field(None, description="LoRA rank; the preset's 8 when absent. Only where a LoRA is trained.")
+    alpha: PositiveFloat | Literal["rank"] | None = Field(
+        None,
+        description="LoRA alpha (scale = alpha / rank); the preset's 32 when absent. `rank`: as large as the rank, a constant scale of 1.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="LoRA dropout; 0 when absent.")
+    lr: PositiveFloat | None = Field(None, description="Learning rate of AdamW; the published 1e-6 when absent.")
+    steps: PositiveInt | None = Field(None, description="Optimiser steps. Give `steps` or `epochs`, not both.")
+    epochs: PositiveInt | None = Field(
+        None, description="Passes over the images: ceil(images / batch) steps each; the published 100 when absent."
+    )
+    batch: PositiveInt | None = Field(
+        None, description="Effective batch size; the method's published one when absent (4, or 2 for lora+dreambooth)."
+    )
+    precision: Precision = Field("fp32", description="Precision of the fine-tuning.")
+    sp_size: PositiveInt = Field(64, description="Images in the SP set (the paper: 2,000).")
+    sp_steps: PositiveInt = Field(50, description="Sampling steps per SP image.")
+    sp_precision: Precision = Field("fp32", description="Precision in which the SP set is drawn.")
+    guidance: NonNegativeFloat = Field(7.5, description="Classifier-free guidance of the SP set; 1 is none.")
+    sp_prompts: Text | Annotated[tuple[str | PromptTemplate, ...], Field(min_length=1)] = Field(
+        "photo-and-face",
+        description="Prompts of the SP set: a preset's name, or a list of texts with `{name}`, or of mappings `{text, weight}`.",
+    )
+    negative_prompt: str = Field("", description="Negative prompt of the SP set.")
+    train_on: Literal["sp", "members", "unrelated"] = Field(
+        "sp",
+        description="What the model is fine-tuned on: its own SP set; the true members (positive control); or the SP set of an unrelated "
+        "domain, the next one in the data set's sorted list (negative control).",
+    )
+    prior: bool | PriorPreservation = Field(
+        False,
+        description="Prior preservation with class images from the base model; off as published. Only with the dreambooth objective.",
+    )
+    caption: Literal["own", "domain", "null"] | CaptionSpec = Field(
+        "own", description="The caption an attack shows the model: each image's own, one prompt for the domain, or none."
+    )
+    attacks: Annotated[tuple[str | AttackSpec, ...], Field(min_length=1)] = Field(
+        ("secmi", "pia", "loss"), description="The attacks, by preset name, or as mappings (`{kind: secmi, t: 60, name: early}`)."
+    )
+    fprs: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = Field(
+        (0.01, 0.001), description="False positive rates at which the true positive rate is reported."
+    )
+    bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="Bootstrap draws for the intervals of TPR at an FPR.")
+
+
+FIELDS: tuple[str, ...] = tuple(Point.model_fields)
+POSITION: dict[str, int] = {name: position for position, name in enumerate(FIELDS)}
+LIST_FIELDS = frozenset({"attacks", "fprs", "sp_prompts"})
+LORA_FIELDS = ("rank", "alpha", "dropout")
+REQUIRED = tuple(name for name, info in Point.model_fields.items() if info.is_required())
+
+
+class Named:
+    """A structured value under the label that tables show; in one grid equal labels mean equal values."""
+
+    __slots__ = ("_hash", "label", "value")
+
+    def __init__(self, label: Any, value: Any) -> None:
+        self.label, self.value = label, value
+        self._hash = hash((type(label), label))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named) and type(other.label) is type(self.label) and other.label == self.label
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Named({self.label!r})"
+
+
+def label(value: Any) -> Any:
+    """The JSON value that stands for a point's value in tables."""
+    return value.label if isinstance(value, Named) else value
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file whose every value has been checked by itself.
+
+    Attributes:
+        source: the file's name as the user gave it, for messages.
+        fixed: field -> value for all points.
+        axes: field -> values; the product is taken in this order.
+        zips: groups of fields whose values move together, all lists of a group equally long.
+        when: field -> {field: values}; where it does not hold, the field is absent.
+        include, exclude: partial points, field -> values.
+        document: the grid as a JSON value, after `--set`.
+        lines: path in the document -> line of the file, or the `--set` option it came from.
+        overridden: the `--set` arguments.
+    """
+
+    name: str
+    source: str
+    fixed: dict[str, Any]
+    axes: dict[str, tuple[Any, ...]]
+    zips: tuple[dict[str, tuple[Any, ...]], ...] = ()
+    when: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
+    include: tuple[dict[str, tuple[Any, ...]], ...] = ()
+    exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
+    document: dict[str, Any] = field(default_factory=dict)
+    lines: Mapping[tuple[str | int, ...], int | str] = field(default_factory=dict)
+    overridden: tuple[str, ...] = ()
+
+    def place(self, *path: str | int) -> str:
+        """`file:line: path`, with the nearest line known for the path."""
+        return place(self.source, self.lines, path)
+
+    def place_of(self, name: str, value: Any) -> str:
+        """Where a field was given a value."""
+        if name in self.axes and value in self.axes[name]:
+            return self.place("axes", name, self.axes[name].index(value))
+        for number, point in enumerate(self.include):
+            if value in point.get(name, ()):
+                return self.place("include", number, name)
+        for number, group in enumerate(self.zips):
+            if value in group.get(name, ()):
+                return self.place("zip", number, name)
+        return self.place("fixed", name)
+
+
+def place(source: str, lines: Mapping[tuple[str | int, ...], int | str], path: tuple[str | int, ...]) -> str:
+    """`file:line: a.b[0]`; the line of the longest known beginning of the path."""
+    line = next((lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines), None)
+    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    if isinstance(line, str):
+        return f"{line}: {dotted}"
+    return f"{source}:{line}: {dotted}" if line else f"{source}: {dotted}"

@@ -1,0 +1,67 @@
+"""`--set axis=values`: replaces an axis's values or a fixed value; several values make an axis of a fixed setting."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jobs.errors import GridError
+from jobs.grid.document import Document, read_yaml
+from jobs.grid.messages import show, unknown
+from jobs.grid.model import FIELDS, LIST_FIELDS
+
+
+def override(document: Document, argument: str, source: str) -> None:
+    """Apply one `name=values` to the document in place. Values are comma-separated YAML scalars or flow values.
+
+    Raises:
+        GridError: no `=`, an unknown name, no value, or a name that the grid zips with others.
+    """
+    name, equals, text = argument.partition("=")
+    name = name.strip()
+    flag = f"--set {argument}"
+    if not equals or not name:
+        raise GridError(f"{flag}: got {show(argument)}; write --set axis=value or --set axis=value,value")
+    if name not in FIELDS:
+        raise GridError(f"{flag}: {unknown('setting', name, FIELDS)}")
+    values = _values(text, flag)
+    if not values:
+        raise GridError(f"{flag}: no value is given; write --set {name}=value")
+    top = document.value
+    if isinstance(top, dict):
+        _apply(top, name, values, flag, source)
+        _now_from(document, name, flag)
+
+
+def _values(text: str, flag: str) -> list[Any]:
+    try:
+        values = read_yaml(f"[{text}]", flag).value
+    except GridError as error:
+        raise GridError(re.sub(r":\d+: ", ": ", str(error), count=1)) from None
+    return values if isinstance(values, list) else []
+
+
+def _apply(top: dict[str, Any], name: str, values: list[Any], flag: str, source: str) -> None:
+    axes, fixed, zips = top.get("axes"), top.get("fixed"), top.get("zip")
+    for group in zips if isinstance(zips, list) else [zips]:
+        if isinstance(group, dict) and name in group:
+            raise GridError(f"{flag}: {name} moves together with others in the zip group of {source}; edit the file instead")
+    nested = any(isinstance(value, list) for value in values)
+    if name in LIST_FIELDS and not nested:
+        values = [values[0] if name == "sp_prompts" and len(values) == 1 else values]
+    if isinstance(axes, dict) and name in axes:
+        top["axes"] = {**axes, name: values}
+    elif len(values) == 1:
+        top["fixed"] = {**(fixed if isinstance(fixed, dict) else {}), name: values[0]}
+    else:
+        top["axes"] = {**(axes if isinstance(axes, dict) else {}), name: values}
+        if isinstance(fixed, dict):
+            top["fixed"] = {other: value for other, value in fixed.items() if other != name}
+
+
+def _now_from(document: Document, name: str, flag: str) -> None:
+    """Messages about the setting name the option, no longer the file."""
+    for section in ("axes", "fixed"):
+        for path in [path for path in document.lines if path[:2] == (section, name)]:
+            del document.lines[path]
+        document.lines[section, name] = flag

@@ -1,0 +1,165 @@
+"""From a grid to its points: the product of the axes under the conditions, minus `exclude`, plus `include`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import GridError
+from jobs.grid.messages import listed
+from jobs.grid.model import FIELDS, POSITION, Grid, Point, label
+from jobs.grid.values import read_value
+
+MAX_POINTS = 1_000_000
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Points of a grid as rows with one value per field, in the order of `FIELDS`.
+
+    Attributes:
+        axes: the fields in which trials may differ, in the grid's order.
+        rows: the points and, for each, the fields it was given by axes or `include` rather than by `fixed` or a default.
+    """
+
+    axes: tuple[str, ...]
+    rows: list[tuple[Row, frozenset[str]]]
+    notices: list[str]
+
+
+def defaults() -> dict[str, Any]:
+    """Field -> canonical default, None for what every grid must give."""
+    values = {}
+    for name, info in Point.model_fields.items():
+        default = None if info.is_required() else info.default
+        values[name] = None if default is None else read_value(name, list(default) if isinstance(default, tuple) else default)
+    return values
+
+
+def points(grid: Grid) -> Rows:
+    """All points of a grid, each once.
+
+    Raises:
+        GridError: nothing is left, a point is given twice, or an `exclude` or `when` that never matches.
+    """
+    spread = _Spread(grid)
+    notices: list[str] = []
+    product = _exclude(grid, list(spread.rows({})) if spread.dimensions or not grid.include else [], notices)
+    explicit = frozenset(spread.names)
+    rows = dict.fromkeys(product, explicit)
+    for number, point in enumerate(grid.include):
+        named = explicit | frozenset(point)
+        for row in spread.rows(point, number):
+            if row in rows:
+                raise GridError(
+                    f"{grid.place('include', number)}: the point {_told(row, (*spread.names, *point))} is in the grid already; leave it out"
+                )
+            rows[row] = named
+    if not rows:
+        raise GridError(f"{grid.place('exclude')}: no trial is left; exclude fewer points")
+    _check_conditions(grid, rows, notices)
+    extra = dict.fromkeys(name for point in grid.include for name in point if name not in spread.names)
+    return Rows((*spread.names, *extra), list(rows.items()), notices)
+
+
+class _Spread:
+    """The product of a grid's axes; conditional axes come last and vary fastest."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.defaults = defaults()
+        self.base = [{**self.defaults, **grid.fixed}[name] for name in FIELDS]
+        free = [name for name in grid.axes if name not in grid.when]
+        self.dimensions: list[tuple[tuple[str, ...], list[tuple[Any, ...]]]] = [
+            ((name,), [(value,) for value in grid.axes[name]]) for name in free
+        ]
+        self.dimensions += [(tuple(group), list(zip(*group.values(), strict=True))) for group in grid.zips]
+        self.names = (*grid.axes, *(name for group in grid.zips for name in group))
+        self.conditional = self._in_order(list(grid.when))
+
+    def _in_order(self, names: list[str]) -> list[str]:
+        """Conditional fields, each after those its condition asks about."""
+        ordered: list[str] = []
+        while len(ordered) < len(names):
+            ready = [
+                name
+                for name in names
+                if name not in ordered and all(other in ordered or other not in names for other in self.grid.when[name])
+            ]
+            if not ready:
+                stuck = [name for name in names if name not in ordered]
+                raise GridError(f"{self.grid.place('when', stuck[0])}: the conditions of {listed(stuck)} depend on each other in a circle")
+            ordered += ready
+        return ordered
+
+    def rows(self, given: Mapping[str, tuple[Any, ...]], number: int = 0) -> Iterator[Row]:
+        """The product; `given` fields take the given values instead of the grid's, whatever their condition says."""
+        dimensions = []
+        for names, values in self.dimensions:
+            named = [name for name in names if name in given]
+            if named and len(named) < len(names):
+                rest = listed(name for name in names if name not in given)
+                raise GridError(f"{self.grid.place('include', number)}: {listed(named)} moves together with {rest}; give all of them")
+            if not named:
+                dimensions.append((names, values))
+        dimensions += [((name,), [(value,) for value in values]) for name, values in given.items()]
+        self._check_size(dimensions)
+        positions = [POSITION[name] for names, _ in dimensions for name in names]
+        conditional = [name for name in self.conditional if name not in given]
+        for combination in itertools.product(*(values for _, values in dimensions)):
+            row = self.base.copy()
+            for position, value in zip(positions, itertools.chain.from_iterable(combination), strict=True):
+                row[position] = value
+            yield from self._with_conditional(row, conditional) if conditional else (tuple(row),)
+
+    def _check_size(self, dimensions: Iterable[tuple[tuple[str, ...], list[Any]]]) -> None:
+        size = 1
+        for _, values in dimensions:
+            size *= len(values)
+        if size > MAX_POINTS:
+            raise GridError(
+                f"{self.grid.place('axes')}: the product has {size:,} points; at most {MAX_POINTS:,}. Split the grid or shorten its axes"
+            )
+
+    def _with_conditional(self, row: list[Any], names: list[str]) -> Iterator[Row]:
+        if not names:
+            yield tuple(row)
+            return
+        name, rest = names[0], names[1:]
+        condition = self.grid.when[name]
+        holds = all(row[POSITION[other]] in values for other, values in condition.items())
+        values = self.grid.axes.get(name, (row[POSITION[name]],)) if holds else (self.defaults[name],)
+        for value in values:
+            changed = row.copy()
+            changed[POSITION[name]] = value
+            yield from self._with_conditional(changed, rest)
+
+
+def _exclude(grid: Grid, rows: list[Row], notices: list[str]) -> list[Row]:
+    for number, point in enumerate(grid.exclude):
+        wanted = [(POSITION[name], set(values)) for name, values in point.items()]
+        kept = [row for row in rows if not all(row[position] in values for position, values in wanted)]
+        if len(kept) == len(rows):
+            _never(grid, f"{grid.place('exclude', number)}: matches no point of the grid", notices)
+        rows = kept
+    return rows
+
+
+def _check_conditions(grid: Grid, rows: Iterable[Row], notices: list[str]) -> None:
+    for name, condition in grid.when.items():
+        if not any(all(row[POSITION[other]] in values for other, values in condition.items()) for row in rows):
+            _never(grid, f"{grid.place('when', name)}: holds for no point of the grid, so that {name} is never used", notices)
+
+
+def _never(grid: Grid, message: str, notices: list[str]) -> None:
+    """What matches nothing is a mistake, unless `--set` has narrowed the grid."""
+    if not grid.overridden:
+        raise GridError(f"{message}; mend it or leave it out")
+    notices.append(f"{message} after {listed(f'--set {argument}' for argument in grid.overridden)}")
+
+
+def _told(row: Row, names: Iterable[str]) -> str:
+    return listed(f"{name}={label(row[POSITION[name]])}" for name in dict.fromkeys(names))

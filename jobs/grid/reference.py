@@ -1,0 +1,119 @@
+"""The reference of grid files, from the models. `python -m jobs.grid.reference > docs/grid-reference.md` writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from jobs.grid.model import LIST_FIELDS, Point
+from jobs.grid.presets import METHODS, METHODS_TO_COME, PROMPTS, PUBLISHED_EPOCHS, PUBLISHED_LR
+from jobs.grid.values import kinds_of
+from s2l_core.specs.adapters import AdapterSpec
+from s2l_core.specs.attacks import ATTACK_PRESETS
+from s2l_core.specs.base import Spec
+from s2l_core.specs.captions import CaptionSpec
+from s2l_core.specs.objectives import ObjectiveSpec, PriorPreservation
+
+_HEAD = """# Grid files
+
+<!-- Written by `python -m jobs.grid.reference`; edit the models in jobs/grid instead. -->
+
+A grid file is a YAML mapping. One point of it is one trial: a domain, a way to fine-tune, a seed.
+
+```yaml
+name: ranks                              # letters, digits, dashes
+fixed: {alpha: rank, lr: 1e-4}           # settings that all trials share
+axes:                                    # the product, in this order
+  domain: [zorvik, mellune]
+  method: [none, dreambooth, lora+dreambooth]
+  rank: [1, 8]
+  seed: [0, 1, 2]
+when:                                    # rank is absent elsewhere, and multiplies nothing there
+  rank: {method: lora+dreambooth}
+include:                                 # settings not named take all the grid's values
+  - {method: dreambooth, train_on: members}
+exclude:                                 # points left out of the product
+  - {domain: mellune, seed: 2}
+```
+
+| key | what it holds |
+|---|---|
+| `name` | letters, digits and dashes |
+| `fixed` | setting -> value. A LoRA setting or `prior` applies wherever the method has it, and is left aside elsewhere |
+| `axes` | setting -> list of values; the trials are the product. Conditional axes vary fastest |
+| `zip` | setting -> list, all of one length, that move together; or a list of several such groups |
+| `when` | setting -> {setting: value or list}. Where it does not hold, the setting is absent (its default) and multiplies nothing |
+| `include` | a list of points that are added, also where `exclude` would drop them; a value may be a list |
+| `exclude` | a list of partial points that are left out of the product |
+
+Points that are written twice are an error. Points that are written differently but mean the same (a seed, where nothing is trained)
+run once, and `s2l plan` says so. Every setting below may stand under `fixed`, `axes`, `zip`, `include` and `exclude`. A value that
+is itself a list (@LISTS@) is written as a list of lists under `axes`. `--set setting=value,value` replaces an axis,
+or a fixed value; several values make an axis. `--set attacks=secmi,loss` replaces the one list.
+"""
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    lists = ", ".join(f"`{name}`" for name in sorted(LIST_FIELDS))
+    sections = [_settings(), _methods(), _attacks(), _prompts()]
+    return "\n".join([_HEAD.replace("@LISTS@", lists), *("\n".join(section) + "\n" for section in sections)]).rstrip("\n") + "\n"
+
+
+def _settings() -> Iterator[str]:
+    yield "## Settings\n\n| setting | default | what it is |\n|---|---|---|"
+    for name, info in Point.model_fields.items():
+        default = "needed" if info.is_required() else "" if info.default is None else f"`{_yaml(info.default)}`"
+        yield f"| `{name}` | {default} | {info.description} |"
+
+
+def _methods() -> Iterator[str]:
+    yield f"## Methods\n\nUnless a grid says otherwise, as published: lr {PUBLISHED_LR}, {PUBLISHED_EPOCHS} epochs, decay 0.01, clip 1."
+    yield "\n| preset | batch | what is trained, on which prompts |\n|---|---|---|"
+    for name, preset in METHODS.items():
+        yield f"| `{name}` | {preset.batch} | {preset.words} |"
+    yield f"\nNot available yet: {', '.join(METHODS_TO_COME)}."
+    yield "\nA method can be spelled out: `{name: wide, adapters: [{kind: lora, rank: 16, alpha: 16}], objective: {kind: denoise}}`."
+    yield from _kinds("Adapters", AdapterSpec)
+    yield from _kinds("Objectives", ObjectiveSpec)
+    yield f"\n`prior` is true, false, or a mapping: {_fields(PriorPreservation)}."
+
+
+def _attacks() -> Iterator[str]:
+    yield "## Attacks\n\nScores of every attack: higher means more member-like.\n\n| preset | what it is |\n|---|---|"
+    for name, spec in ATTACK_PRESETS.items():
+        yield f"| `{name}` | `{_yaml(spec.model_dump(mode='json', exclude={'access'}))}` |"
+    yield from _kinds("Captions", CaptionSpec)
+
+
+def _prompts() -> Iterator[str]:
+    yield "## Prompts of the SP set\n\n| preset | prompts |\n|---|---|"
+    for name, prompts in PROMPTS.items():
+        yield f"| `{name}` | {', '.join(f'`{prompt.text}`' for prompt in prompts)} |"
+
+
+def _kinds(title: str, union: Any) -> Iterator[str]:
+    yield f"\n{title}, by `kind`:\n"
+    for kind, cls in kinds_of(union).items():
+        fields = _fields(cls)
+        yield f"- `{kind}`{f' ({fields})' if fields else ''}: {' '.join((cls.__doc__ or '').split())}"
+
+
+def _fields(cls: type[Spec]) -> str:
+    return ", ".join(f"`{name}: {_yaml(info.default)}`" for name, info in cls.model_fields.items() if name not in ("kind", "access"))
+
+
+def _yaml(value: Any) -> str:
+    """A default as one would write it in a grid file."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_yaml(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_yaml(one) for one in value)}]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return '""' if value == "" else str(value)
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

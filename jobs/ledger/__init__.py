@@ -1,0 +1,1 @@
+"""What is done: manifests, failures, progress and leases in a store."""

@@ -1,0 +1,224 @@
+"""Leases keep two drivers off one stage. They save work; commits are safe without them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+
+from jobs.errors import AlreadyExists, Conflict, NotFound, OutOfReach
+from jobs.ledger.holder import Holder
+from jobs.ledger.paths import Paths
+from jobs.ledger.progress import fence_of
+from jobs.store.protocol import ObjectStore, Stored
+
+DEFAULT_TTL_S = 60.0
+
+
+class LeaseRecord(BaseModel):
+    """What `leases/<key>.json` holds.
+
+    Attributes:
+        number: grows with every take of the key; the fence of its progress. A released lease leaves no record, so that a new one
+            starts from the milliseconds of the clock, or from what the progress knows, whichever is later.
+        beat: grows with every renewal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    holder: Holder
+    number: PositiveInt
+    beat: NonNegativeInt = 0
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(indent=1).encode()
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A stage that is ours until released, or until another takes it over.
+
+    Attributes:
+        number: fences the stage's progress: the highest one wins.
+        tag: the store's tag of the record as we wrote it last.
+    """
+
+    key: str
+    number: int
+    record: LeaseRecord
+    tag: str
+
+
+class Leases:
+    """Take, renew and release by compare-and-swap.
+
+    A lease runs out when its observer has seen no heartbeat for `ttl` seconds on its own clock, so that clocks may differ;
+    a holder that is known to be dead is followed at once.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        ttl: float = DEFAULT_TTL_S,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.ttl = ttl
+        self._store = store
+        self._clock = clock
+        self._wall = wall
+        self._seen: dict[str, tuple[str, float]] = {}
+
+    def take(self, key: str) -> Lease | None:
+        """The lease, or None while somebody else holds it."""
+        held = self._read(key)
+        try:
+            if held is None:
+                return self._write(key, self._next_number(key, 0), None)
+            if not self._is_over(key, held):
+                return None
+            return self._write(key, self._next_number(key, _number(held)), held.tag)
+        except (AlreadyExists, Conflict):
+            return None
+
+    def renew(self, lease: Lease) -> Lease:
+        """The lease with another heartbeat.
+
+        Raises:
+            jobs.errors.Conflict: another driver has taken over.
+        """
+        record = lease.record.model_copy(update={"beat": lease.record.beat + 1})
+        tag = self._store.replace(Paths.lease(lease.key), record.to_bytes(), lease.tag, durable=False)
+        return Lease(lease.key, lease.number, record, tag)
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; one that another driver has taken over stays theirs."""
+        with contextlib.suppress(Conflict):
+            self._store.delete(Paths.lease(lease.key), lease.tag)
+
+    def held(self) -> dict[str, LeaseRecord]:
+        """Key -> record of every lease there is; some may have run out."""
+        prefix = Paths.leases
+        keys = [entry.name[len(prefix) :].removesuffix(".json") for entry in self._store.list(prefix)]
+        records = ((key, self._read(key)) for key in keys)
+        return {key: record for key, stored in records if stored and (record := _parse(stored))}
+
+    def _read(self, key: str) -> Stored | None:
+        try:
+            return self._store.get(Paths.lease(key))
+        except NotFound:
+            self._seen.pop(key, None)
+            return None
+
+    def _write(self, key: str, number: int, tag: str | None) -> Lease:
+        record = LeaseRecord(holder=Holder.me(), number=number)
+        name, data = Paths.lease(key), record.to_bytes()
+        new_tag = self._store.create(name, data, durable=False) if tag is None else self._store.replace(name, data, tag, durable=False)
+        self._seen.pop(key, None)
+        return Lease(key, number, record, new_tag)
+
+    def _next_number(self, key: str, last: int) -> int:
+        return max(int(self._wall() * 1000), last + 1, fence_of(self._store, key) + 1)
+
+    def _is_over(self, key: str, held: Stored) -> bool:
+        record = _parse(held)
+        if record is not None and record.holder.is_gone():
+            return True
+        now = self._clock()
+        tag, since = self._seen.get(key, ("", now))
+        if tag != held.tag:
+            self._seen[key] = (held.tag, now)
+            return False
+        return now - since >= self.ttl
+
+
+class LeaseKeeper:
+    """Takes leases and keeps them alive from a thread of its own until they are released."""
+
+    def __init__(self, leases: Leases, *, interval: float | None = None, notice: Callable[[str], None] | None = None) -> None:
+        self._leases = leases
+        self._interval = interval if interval is not None else leases.ttl / 4
+        self._notice = notice or logging.getLogger("s2l").warning
+        self._held: dict[str, Lease] = {}
+        self._lost: set[str] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self, key: str) -> Lease | None:
+        """The lease, renewed until released; None while somebody else holds it."""
+        lease = self._leases.take(key)
+        if lease is not None:
+            with self._lock:
+                self._held[key] = lease
+                self._lost.discard(key)
+                self._start()
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give it back; harmless when it was lost. A store out of reach is no reason to fail: the lease runs out."""
+        with self._lock:
+            current = self._held.get(lease.key)
+            if current is None or current.number != lease.number:
+                return
+            del self._held[lease.key]
+            try:
+                self._leases.release(current)
+            except OutOfReach as error:
+                self._notice(f"the lease of {lease.key} could not be given back and will run out: {error}")
+
+    def lost(self, lease: Lease) -> bool:
+        """True when another driver has taken over."""
+        return lease.key in self._lost
+
+    def close(self) -> None:
+        """Release all and stop the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        for lease in list(self._held.values()):
+            self.release(lease)
+
+    def renew_all(self) -> None:
+        """One heartbeat for every lease held; the thread does this."""
+        for key in list(self._held):
+            with self._lock:
+                if key in self._held:
+                    self._renew(key)
+
+    def _renew(self, key: str) -> None:
+        try:
+            self._held[key] = self._leases.renew(self._held[key])
+        except Conflict:
+            del self._held[key]
+            self._lost.add(key)
+            self._notice(f"another driver has taken over {key}")
+        except OutOfReach as error:
+            self._notice(f"the lease of {key} could not be renewed: {error}")
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.renew_all()
+
+
+def _parse(stored: Stored) -> LeaseRecord | None:
+    try:
+        return LeaseRecord.model_validate_json(stored.data)
+    except ValidationError:
+        return None
+
+
+def _number(stored: Stored) -> int:
+    record = _parse(stored)
+    return record.number if record else 0

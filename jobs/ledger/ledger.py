@@ -1,0 +1,275 @@
+"""The ledger: what is done, in a store that may be killed, raced for and corrupted at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import AlreadyExists, Corrupt, LedgerError, NotFound, OutOfReach
+from jobs.graph import Node, ancestors
+from jobs.ledger.failures import Failure, Failures
+from jobs.ledger.leases import DEFAULT_TTL_S, Leases
+from jobs.ledger.manifest import Manifest, Parent, Payload, code_version, digest_of, parse_manifest, payloads_in, seeds_in
+from jobs.ledger.paths import Paths
+from jobs.ledger.progress import StoredProgress
+from jobs.ledger.quarantine import Quarantine
+from jobs.store.probe import probe
+from jobs.store.protocol import ObjectStore
+
+Notice = Callable[[str], None]
+_COMMIT_TRIES = 5
+
+
+class Ledger:
+    """Manifests, failures, grids, progress and leases of one store. A stage with a manifest is done; nothing else is.
+
+    Args:
+        notice: told what a person should know, such as a stage that went to quarantine; by default a warning of the logger `s2l`.
+        adopted: told (ours, winner's) manifest when another writer committed the stage first.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        notice: Notice | None = None,
+        adopted: Callable[[Manifest, Manifest], None] | None = None,
+        lease_ttl: float = DEFAULT_TTL_S,
+    ) -> None:
+        self.store = store
+        self.notice: Notice = notice or logging.getLogger("s2l").warning
+        self.quarantine = Quarantine(store)
+        self.leases = Leases(store, ttl=lease_ttl)
+        self._adopted = adopted
+        self._failures = Failures(store, self.notice)
+
+    # --- what is done ---
+
+    def committed(self, kind: str) -> set[str]:
+        """Keys of all stages of a kind that have a manifest: one listing, nothing is read."""
+        prefix = Paths.manifests_of(kind)
+        start, end = len(prefix), len(prefix) + 64
+        return {entry.name[start:end] for entry in self.store.list(prefix) if entry.name[end:] == ".json"}
+
+    def manifest(self, kind: str, key: str) -> Manifest | None:
+        """The stage's manifest, or None when it is not done. A garbled manifest goes to quarantine and counts as not done."""
+        try:
+            data = self.store.get(Paths.manifest(kind, key)).data
+        except NotFound:
+            return None
+        try:
+            return parse_manifest(data, kind, key)
+        except Corrupt as error:
+            if self.quarantine.take(Paths.manifest(kind, key), str(error), {"kind": kind, "key": key}, seen=data):
+                self.notice(f"{error}; moved to quarantine, the stage will be made again")
+                return None
+            return self.manifest(kind, key)  # made anew while we looked
+
+    def commit(self, node: Node, folder: Path, *, parents: Mapping[str, Manifest], made: Mapping[str, Any]) -> Manifest:
+        """Make the folder's files the stage's result: blobs first, the manifest last. The first writer wins.
+
+        Args:
+            folder: every file in it, at any depth, is a payload.
+            parents: parent's key -> the manifest whose payloads the stage was computed from.
+            made: when, where, how long, which variant; JSON values, no secrets.
+
+        Returns:
+            The winner's manifest: ours, or that of whoever was first.
+        """
+        ours = _manifest_of(node, payloads_in(folder), parents, made)
+        for payload in ours.payloads:
+            self._put_blob(payload, folder / payload.name)
+        for _ in range(_COMMIT_TRIES):
+            winner = self._create(ours) or self.manifest(ours.kind, ours.key)
+            if winner is not None:
+                if winner is not ours:
+                    self._adopt(ours, winner)
+                self._forget_progress(ours.key)
+                return winner
+        raise LedgerError(
+            f"the manifest of {ours.kind} {ours.key} is there when it is written and gone when it is read; is something deleting it?"
+        )
+
+    def retire(self, manifest: Manifest, reason: str) -> None:
+        """Take a stage's manifest out of the ledger, into quarantine: it will be made again when asked for."""
+        self.quarantine.take(Paths.manifest(manifest.kind, manifest.key), reason, {"kind": manifest.kind, "key": manifest.key})
+
+    def stale(self, nodes: Iterable[Node]) -> list[Node]:
+        """Committed stages that were computed from a parent's older make, and what hangs on them; parents before children.
+
+        Only a stage that once went to quarantine can have been made twice, so a store with an empty quarantine costs one listing.
+        """
+        suspects = self.quarantine.stages()
+        if not suspects:
+            return []
+        found: dict[str, Node] = {}
+        for node in ancestors(nodes):
+            if any(parent.key in found or parent.id in suspects for _, parent in node.parents) and self._outdated(node, found):
+                found[node.key] = node
+        return list(found.values())
+
+    # --- what stages left ---
+
+    def fetch(self, manifest: Manifest, into: Path) -> None:
+        """Write the stage's payloads into a folder, each verified.
+
+        Raises:
+            jobs.errors.Corrupt: a payload is missing or not what the manifest says; the stage is in quarantine now.
+        """
+        for payload in manifest.payloads:
+            target = into / payload.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not any(self._copy(payload, target) for _ in range(2)):  # a second look tells a bad wire from a bad store
+                target.unlink(missing_ok=True)
+                raise self._corrupt(manifest, payload)
+
+    def read(self, manifest: Manifest, name: str) -> bytes:
+        """The verified bytes of one payload.
+
+        Raises:
+            jobs.errors.NotFound: the stage has no payload of that name.
+            jobs.errors.Corrupt: missing or not what the manifest says; the stage is in quarantine now.
+        """
+        payload = manifest.payload(name)
+        for _ in range(2):
+            with contextlib.suppress(NotFound):
+                data = self.store.get(Paths.blob(payload.sha256)).data
+                if len(data) == payload.size and hashlib.sha256(data).hexdigest() == payload.sha256:
+                    return data
+        raise self._corrupt(manifest, payload)
+
+    # --- failures, grids, progress ---
+
+    def record_failure(self, failure: Failure) -> Failure:
+        """Keep a failed attempt; returns it with its number."""
+        return self._failures.record(failure)
+
+    def failures(self) -> list[Failure]:
+        """Every failed attempt on record, by kind, key and attempt."""
+        return self._failures.all()
+
+    def clear_failures(self, kind: str, key: str) -> None:
+        self._failures.clear(kind, key)
+
+    def save_grid(self, document: Mapping[str, Any]) -> None:
+        """Register a grid.
+
+        Args:
+            document: a JSON value with at least `grid` (its name) and `grid_key`.
+        """
+        data = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        with contextlib.suppress(AlreadyExists):
+            self.store.create(Paths.grid(document["grid"], document["grid_key"]), data)
+
+    def grids(self) -> list[dict[str, Any]]:
+        """Documents of all registered grids, by name and key."""
+        names = sorted(entry.name for entry in self.store.list(Paths.grids))
+        return [document for name in names if (document := self._grid(name)) is not None]
+
+    def progress(self, key: str, fence: int) -> StoredProgress:
+        """Resumable checkpoints of a stage for the holder of the lease with that number."""
+        return StoredProgress(self.store, key, fence, self.notice)
+
+    def probe(self) -> None:
+        """Try the store out.
+
+        Raises:
+            jobs.errors.OutOfReach: it cannot be used, or does not keep its promises.
+        """
+        probe(self.store)
+
+    # --- inside ---
+
+    def _grid(self, name: str) -> dict[str, Any] | None:
+        try:
+            document = json.loads(self.store.get(name).data)
+        except ValueError:
+            document = None
+        if isinstance(document, dict):
+            return document
+        self.notice(f"{name} is no grid's document; ignored")
+        return None
+
+    def _put_blob(self, payload: Payload, path: Path) -> None:
+        name = Paths.blob(payload.sha256)
+        if self.store.size(name) != payload.size:
+            self.store.put_file(name, path)
+
+    def _create(self, manifest: Manifest) -> Manifest | None:
+        try:
+            self.store.create(Paths.manifest(manifest.kind, manifest.key), manifest.to_bytes())
+        except AlreadyExists:
+            return None
+        return manifest
+
+    def _adopt(self, ours: Manifest, winner: Manifest) -> None:
+        if winner.digest != ours.digest:
+            self.notice(f"{ours.kind} {ours.key} was committed by another writer with other bytes; theirs counts, ours is dropped")
+        if self._adopted:
+            self._adopted(ours, winner)
+
+    def _forget_progress(self, key: str) -> None:
+        try:
+            for entry in list(self.store.list(Paths.progress_of(key))):
+                self.store.delete(entry.name)
+        except (LedgerError, OutOfReach) as error:
+            self.notice(f"the checkpoints of {key} could not be removed: {error}")
+
+    def _outdated(self, node: Node, outdated: Mapping[str, Node]) -> bool:
+        manifest = self.manifest(node.kind, node.key)
+        if manifest is None:
+            return False
+        if any(parent.key in outdated for parent in manifest.parents):
+            return True
+        now = ((parent, self.manifest(parent.kind, parent.key)) for parent in manifest.parents)
+        return any(current is not None and current.digest != parent.digest for parent, current in now)
+
+    def _copy(self, payload: Payload, target: Path) -> bool:
+        digest = hashlib.sha256()
+        try:
+            with target.open("wb") as file:
+                for chunk in self.store.chunks(Paths.blob(payload.sha256)):
+                    digest.update(chunk)
+                    file.write(chunk)
+                size = file.tell()
+        except NotFound:
+            return False
+        return size == payload.size and digest.hexdigest() == payload.sha256
+
+    def _corrupt(self, manifest: Manifest, payload: Payload) -> Corrupt:
+        """Move a stage whose payload is wrong out of the way; the error says which."""
+        blob = Paths.blob(payload.sha256)
+        what = self._missing_or_dropped(payload) if self.store.size(blob) is None else "is not what its manifest says"
+        reason = f"{manifest.kind} {manifest.key}: payload {payload.name!r} {what}"
+        facts = {"kind": manifest.kind, "key": manifest.key, "payload": payload.name}
+        if self.manifest(manifest.kind, manifest.key) == manifest:  # not made anew while we looked
+            self.quarantine.take(Paths.manifest(manifest.kind, manifest.key), reason, facts)
+        self.quarantine.take(blob, reason, facts)
+        return Corrupt(f"{reason}; the stage is in quarantine and will be made again")
+
+    def _missing_or_dropped(self, payload: Payload) -> str:
+        dropped = self.store.size(Paths.dropped(payload.sha256)) is not None
+        return "was dropped to save space" if dropped else "is missing from the store"
+
+
+def _manifest_of(node: Node, payloads: tuple[Payload, ...], parents: Mapping[str, Manifest], made: Mapping[str, Any]) -> Manifest:
+    spec = node.spec.model_dump(mode="json")
+    return Manifest(
+        kind=node.kind,
+        key=node.key,
+        digest=digest_of(payloads),
+        spec=spec,
+        parents=tuple(
+            Parent(key=parent.key, digest=parents[parent.key].digest, kind=parent.kind, role=role) for role, parent in node.parents
+        ),
+        payloads=payloads,
+        seeds=seeds_in(spec),
+        code_version=code_version(),
+        schema_version=node.spec.schema_version,
+        made=dict(made),
+    )

@@ -1,0 +1,144 @@
+"""Reading everything back: which stages are not what their manifests say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from jobs.errors import Corrupt, NotFound
+from jobs.ledger.ledger import Ledger
+from jobs.ledger.manifest import Manifest, parse_manifest
+from jobs.ledger.paths import Paths
+from jobs.store.protocol import ObjectStore
+
+T = TypeVar("T")
+Say = Callable[[float, str], None]
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the store that is not what it should be.
+
+    Attributes:
+        kind, key: the stage it spoils; empty for an object that belongs to no stage.
+        what: a sentence for a person.
+        where: the object's name in the store.
+        severity: "info" for what does no harm: a blob that no manifest names, left by a commit that was killed or lost its race.
+    """
+
+    kind: str
+    key: str
+    what: str
+    where: str
+    severity: Literal["error", "info"] = "error"
+
+
+@dataclass(frozen=True)
+class _Use:
+    """One payload of one stage: what a blob should be, and to whom it matters."""
+
+    kind: str
+    key: str
+    name: str
+    size: int
+
+
+def verify(ledger: Ledger, repair: bool = False, say: Say = lambda fraction, words: None) -> list[Problem]:
+    """Read every manifest, hash every blob they name (each once), and name each stage that is corrupt; what is harmless comes last.
+
+    Args:
+        repair: move what is corrupt to quarantine, so that it is made again when it is asked for; orphans stay.
+        say: told the fraction done, by bytes, and a few words.
+
+    Raises:
+        jobs.errors.InputError: the store was written by a newer S2L.
+    """
+    manifests, problems = _read_manifests(ledger.store)
+    uses: dict[str, list[_Use]] = defaultdict(list)
+    for manifest in manifests:
+        for payload in manifest.payloads:
+            uses[payload.sha256].append(_Use(manifest.kind, manifest.key, payload.name, payload.size))
+    sizes = {entry.name: entry.size for entry in ledger.store.list(Paths.blobs)}
+    for entry in ledger.store.list(Paths.drops):  # gone on purpose: no problem, and nothing to hash
+        sha256 = entry.name.removeprefix(Paths.drops).removesuffix(".json")
+        if Paths.blob(sha256) not in sizes:
+            uses.pop(sha256, None)
+    problems += _check_blobs(ledger.store, uses, sizes, say)
+    problems.sort(key=lambda problem: (problem.kind, problem.key, problem.where, problem.what))
+    if repair:
+        _repair(ledger, problems)
+    return problems + _orphans(uses, sizes)
+
+
+def _orphans(uses: Iterable[str], sizes: dict[str, int]) -> list[Problem]:
+    left = sorted(sizes.keys() - {Paths.blob(sha256) for sha256 in uses})
+    return [Problem("", "", f"{name}: no manifest names this blob ({sizes[name]} bytes)", name, "info") for name in left]
+
+
+def _read_manifests(store: ObjectStore) -> tuple[list[Manifest], list[Problem]]:
+    names = [entry.name for entry in store.list(Paths.manifests)]
+    manifests: list[Manifest] = []
+    problems: list[Problem] = []
+    for found in _in_threads(lambda name: _read_manifest(store, name), names):
+        if isinstance(found, Manifest):
+            manifests.append(found)
+        elif found is not None:
+            problems.append(found)
+    return manifests, problems
+
+
+def _read_manifest(store: ObjectStore, name: str) -> Manifest | Problem | None:
+    stage = Paths.stage_of(name)
+    if stage is None:
+        return Problem("", "", f"{name} is no manifest's name", name)
+    try:
+        return parse_manifest(store.get(name).data, *stage)
+    except NotFound:
+        return None  # taken to quarantine while we look
+    except Corrupt as error:
+        return Problem(*stage, str(error), name)
+
+
+def _check_blobs(store: ObjectStore, uses: dict[str, list[_Use]], sizes: dict[str, int], say: Say) -> Iterator[Problem]:
+    total = sum(sizes.get(Paths.blob(sha256), 0) for sha256 in uses) or 1
+    done = 0
+    for sha256, what in _in_threads(lambda sha256: (sha256, _wrong(store, sha256, sizes)), uses):
+        name = Paths.blob(sha256)
+        done += sizes.get(name, 0)
+        say(done / total, f"{name}: {what or 'whole'}")
+        for use in uses[sha256]:
+            found = what or ("" if use.size == sizes[name] else f"has {sizes[name]} bytes instead of {use.size}")
+            if found:
+                yield Problem(use.kind, use.key, f"{use.kind} {use.key}: payload {use.name!r} {found}", name)
+
+
+def _wrong(store: ObjectStore, sha256: str, sizes: dict[str, int]) -> str:
+    """What is wrong with a blob; empty when its bytes are what its name says."""
+    name = Paths.blob(sha256)
+    if name not in sizes:
+        return "is missing from the store"
+    digest = hashlib.sha256()
+    try:
+        for chunk in store.chunks(name):
+            digest.update(chunk)
+    except NotFound:
+        return "is missing from the store"
+    return "" if digest.hexdigest() == sha256 else "is corrupt: its bytes have another sha256"
+
+
+def _repair(ledger: Ledger, problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        facts = {"kind": problem.kind, "key": problem.key}
+        ledger.quarantine.take(problem.where, problem.what, facts)
+        if problem.kind:
+            ledger.quarantine.take(Paths.manifest(problem.kind, problem.key), problem.what, facts)
+
+
+def _in_threads(work: Callable[[str], T], items: Iterable[str]) -> Iterator[T]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(work, items)

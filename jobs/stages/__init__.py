@@ -1,0 +1,1 @@
+"""Stages: their specs (no torch) and, one file a kind, what runs them."""

@@ -1,0 +1,154 @@
+"""Attack scores of one model on one data set. Attacks on the same model and images share their network calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, cast
+
+from jobs.errors import InputError
+from jobs.stages.contract import StageJob
+from jobs.stages.models import load_base
+from jobs.stages.specs import ScoreStage
+from s2l_core.captions import prompts_for
+from s2l_core.images import ImageRecord, read_images, to_pixels
+from s2l_core.scores import Scores, write_scores
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from s2l_core.attacks.engine import AttackRun
+    from s2l_core.families.sd import StableDiffusion
+
+Latents = Literal["mode", "sample"]
+
+BATCH_SIZE = 32
+"""Images in one network call, whatever the attacks. Scores depend on it by rounding: all runs take the same but after an out-of-memory."""
+
+
+def run(job: StageJob) -> None:
+    """Leaves scores.parquet."""
+    run_fused([job])
+
+
+def run_fused(jobs: Sequence[StageJob]) -> None:
+    """Leaves each job its scores.parquet, with the bytes it would have alone.
+
+    Args:
+        jobs: score stages of the same parents: base, shake (or none) and data.
+    """
+    from s2l_core.adapters import attached
+    from s2l_core.attacks.precision import exact_arithmetic
+
+    first = jobs[0]
+    assert all(job.parents == first.parents for job in jobs)
+    records = _records(first)
+    model = load_base(first)
+    passes = _passes(jobs)
+    with attached(model, first.folder("shake") if first.has("shake") else None), exact_arithmetic(model.device.type):
+        for number, ((latents, precision), members) in enumerate(passes.items()):
+            with _in_precision(model, precision):
+                _score(model, records, members, latents, share=(number / len(passes), 1 / len(passes)))
+
+
+def _records(job: StageJob) -> list[ImageRecord]:
+    records = read_images(job.folder("data") / "images.parquet")
+    counts = [sum(record.member is value for record in records) for value in (True, False, None)]
+    if counts[2] or not counts[0] or not counts[1]:
+        raise InputError(
+            f"an attack is measured on members and non-members; got {counts[0]} members, {counts[1]} non-members and {counts[2]} images of "
+            "which that is not known; say `member: true` or `false` for every image of the data set"
+        )
+    return records
+
+
+def _passes(jobs: Sequence[StageJob]) -> dict[tuple[Latents, str], list[StageJob]]:
+    """Jobs by what must be equal to share network calls: how images are encoded, and the precision."""
+    passes: dict[tuple[Latents, str], list[StageJob]] = {}
+    for job in jobs:
+        spec = cast(ScoreStage, job.spec)
+        passes.setdefault((spec.latents, spec.precision), []).append(job)
+    return passes
+
+
+@contextmanager
+def _in_precision(model: StableDiffusion, precision: str) -> Iterator[None]:
+    import torch
+
+    before = model.dtype
+    if precision == "fp32":
+        yield
+        return
+    model.to(dtype=torch.float64)
+    try:
+        yield
+    finally:
+        model.to(dtype=before)  # fp32 -> fp64 -> fp32 loses nothing
+
+
+def _score(
+    model: StableDiffusion, records: Sequence[ImageRecord], jobs: Sequence[StageJob], latents: Latents, *, share: tuple[float, float]
+) -> None:
+    """One pass over the images with all attacks of the jobs."""
+    from s2l_core.attacks.engine import run_attacks
+
+    specs = {job.key: cast(ScoreStage, job.spec) for job in jobs}
+    batch_size = min(BATCH_SIZE, jobs[0].micro_batch or BATCH_SIZE)
+    found = run_attacks(
+        {key: spec.attack for key, spec in specs.items()},
+        _encode(model, records, latents),
+        [record.content for record in records],
+        {key: prompts_for(records, spec.caption, spec.name) for key, spec in specs.items()},
+        Contexts(model),
+        model.eps,
+        model.alphas_cumprod,
+        batch_size=batch_size,
+        dtype=model.dtype,
+        say=lambda done: jobs[0].say(share[0] + share[1] * done, f"{int(done * len(records))} of {len(records)} images attacked"),
+    )
+    for job in jobs:
+        _write(job, records, found)
+        job.made.update(batch_size=batch_size, network_calls=found.network_calls, attacks_together=len(jobs))
+
+
+def _encode(model: StableDiffusion, records: Sequence[ImageRecord], latents: Latents) -> Tensor:
+    """Latents [n, ...] of the images, each encoded alone: they depend on the image, never on the batch it is in."""
+    import torch
+
+    return torch.cat(
+        [model.encode_images(to_pixels([record], model.image_size), mode=latents, keys=[record.content]) for record in records]
+    )
+
+
+class Contexts:
+    """Encoded prompts. Each is encoded alone and once, so that it does not depend on which others are asked for."""
+
+    def __init__(self, model: StableDiffusion) -> None:
+        self._model = model
+        self._known: dict[str, torch.Tensor] = {}
+
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        import torch
+
+        for prompt in prompts:
+            if prompt not in self._known:
+                self._known[prompt] = self._model.encode_text([prompt])[0]
+        return torch.stack([self._known[prompt] for prompt in prompts])
+
+
+def _write(job: StageJob, records: Sequence[ImageRecord], found: AttackRun) -> None:
+    import numpy as np
+
+    spec = cast(ScoreStage, job.spec)
+    facts: Mapping[str, object] = {"caption": spec.caption.model_dump(mode="json"), "latents": spec.latents, "precision": spec.precision}
+    scores = Scores(
+        attack=spec.attack.model_dump(mode="json"),
+        domain=records[0].domain,
+        image_ids=tuple(record.image_id for record in records),
+        member=np.array([bool(record.member) for record in records]),
+        score=found.scores[job.key].numpy(),
+        network_calls=found.calls[job.key],
+        facts=facts,
+    )
+    write_scores(job.out / "scores.parquet", scores)

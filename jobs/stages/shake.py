@@ -1,0 +1,62 @@
+"""The shake: fine-tune the base on an SP set (or on true members: the positive control), resumable in the middle."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import cast
+
+from jobs.stages.contract import Progress, StageJob
+from jobs.stages.models import load_base
+from jobs.stages.specs import ShakeStage
+from s2l_core.adapters import save
+from s2l_core.images import ImageRecord, read_images
+from s2l_core.shake import shake
+
+CHECKPOINT_S = 10.0
+
+
+class TimedCheckpoint:
+    """Progress of the stage, saved when enough work would be lost without it."""
+
+    def __init__(self, progress: Progress, every_s: float) -> None:
+        self._progress = progress
+        self._every_s = every_s
+        self._saved = time.monotonic()
+
+    def load(self, into: Path) -> bool:
+        return self._progress.load(into)
+
+    def save(self, folder: Path) -> None:
+        self._progress.save(folder)
+        self._saved = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        return time.monotonic() - self._saved >= self._every_s
+
+
+def run(job: StageJob) -> None:
+    """Leaves adapter.safetensors, adapter.json and curve.json."""
+    spec = cast(ShakeStage, job.spec)
+    on, curve = shake(
+        load_base(job),
+        _training_images(job),
+        adapters=spec.adapters,
+        objective=spec.objective,
+        training=spec.training,
+        name=spec.name,
+        seed=spec.seed,
+        prior=read_images(job.folder("prior") / "images.parquet") if job.has("prior") else None,
+        micro_batch=job.micro_batch,
+        checkpoint=TimedCheckpoint(job.progress, CHECKPOINT_S),
+        say=job.say,
+    )
+    with on:
+        save(on, job.out)
+    (job.out / "curve.json").write_text(json.dumps(vars(curve)), encoding="utf-8")
+
+
+def _training_images(job: StageJob) -> list[ImageRecord]:
+    """All of an SP set; of a data set the members only."""
+    return [record for record in read_images(job.folder("train") / "images.parquet") if record.member is not False]

@@ -1,0 +1,150 @@
+"""The kinds of stages: nodes of a typed graph. One class here, one file in `jobs/stages/`, one union member make a new kind.
+
+| kind    | parents (role: kind)                                              | what it commits                              |
+|---------|-------------------------------------------------------------------|----------------------------------------------|
+| data    |                                                                   | images.parquet of one domain                 |
+| base    |                                                                   | a diffusers folder                           |
+| sp      | base: base, shake: shake (optional: the next round's drawer)      | images.parquet                               |
+| prior   | base: base                                                        | images.parquet                               |
+| shake   | base: base, train: sp or data, prior: prior, start: shake (optional) | adapter.safetensors, adapter.json, curve.json |
+| score   | base: base, shake: shake (absent: the un-shaken base), data: data | scores.parquet                               |
+| blind   | data: data                                                        | blind.json                                   |
+| metrics | before: score, after: score                                       | metrics.json                                 |
+| pooled  | before: score (several), after: score (several)                   | pooled.json                                  |
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from s2l_core.specs.adapters import AdapterSpec
+from s2l_core.specs.attacks import AttackSpec
+from s2l_core.specs.base import Spec
+from s2l_core.specs.captions import CaptionSpec, OwnCaption
+from s2l_core.specs.metrics import MetricsSpec
+from s2l_core.specs.objectives import ObjectiveSpec
+from s2l_core.specs.synthesis import SynthesisSpec
+from s2l_core.specs.training import Precision, TrainSpec
+
+
+class StageSpec(Spec):
+    """A stage's own part of its meaning; the rest are its parents."""
+
+    schema_version: ClassVar[int] = 1
+
+
+# --- data: where the images of one domain come from ---
+
+
+class DrawnFaces(Spec):
+    """Faces drawn by our own generator: nobody is shown. Members are the packaged tiny model's training images."""
+
+    source: Literal["drawn-faces"] = "drawn-faces"
+    identity: str
+    seed: NonNegativeInt = 0
+    members: PositiveInt = 64
+    non_members: PositiveInt = 128
+
+
+class FolderImages(Spec):
+    """One domain of an imagefolder, named by what it holds; where it lies is no part of the meaning."""
+
+    source: Literal["folder"] = "folder"
+    domain: str
+    content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class DataStage(StageSpec):
+    kind: Literal["data"] = "data"
+    source: Annotated[DrawnFaces | FolderImages, Field(discriminator="source")]
+
+
+# --- base: where the pre-trained model comes from ---
+
+
+class PackagedModel(Spec):
+    """A tiny model that ships with S2L, named by its digest."""
+
+    source: Literal["packaged"] = "packaged"
+    name: str
+    content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class FolderModel(Spec):
+    """A diffusers folder, named by what it holds."""
+
+    source: Literal["folder"] = "folder"
+    content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class HubModel(Spec):
+    """A model on the hub at a pinned commit."""
+
+    source: Literal["hub"] = "hub"
+    repo: str
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+
+
+class BaseStage(StageSpec):
+    kind: Literal["base"] = "base"
+    source: Annotated[PackagedModel | FolderModel | HubModel, Field(discriminator="source")]
+    family: Literal["sd"] = "sd"
+
+
+# --- what is drawn, trained, attacked and measured ---
+
+
+class SpStage(StageSpec):
+    kind: Literal["sp"] = "sp"
+    synthesis: SynthesisSpec
+
+
+class PriorStage(StageSpec):
+    kind: Literal["prior"] = "prior"
+    synthesis: SynthesisSpec
+
+
+class ShakeStage(StageSpec):
+    kind: Literal["shake"] = "shake"
+    adapters: Annotated[tuple[AdapterSpec, ...], Field(min_length=1)]
+    objective: ObjectiveSpec
+    training: TrainSpec
+    name: str
+    seed: NonNegativeInt = 0
+
+
+class ScoreStage(StageSpec):
+    kind: Literal["score"] = "score"
+    attack: AttackSpec
+    caption: CaptionSpec = OwnCaption()
+    name: str = ""
+    latents: Literal["mode", "sample"] = "mode"
+    precision: Literal["fp32", "fp64"] = "fp32"
+
+
+class BlindStage(StageSpec):
+    schema_version: ClassVar[int] = 2
+    kind: Literal["blind"] = "blind"
+    folds: PositiveInt = 5
+    seed: NonNegativeInt = 0
+
+
+class MetricsStage(StageSpec):
+    kind: Literal["metrics"] = "metrics"
+    metrics: MetricsSpec = MetricsSpec()
+
+
+class PooledStage(StageSpec):
+    schema_version: ClassVar[int] = 2
+    kind: Literal["pooled"] = "pooled"
+    metrics: MetricsSpec = MetricsSpec()
+
+
+AnyStage = Annotated[
+    DataStage | BaseStage | SpStage | PriorStage | ShakeStage | ScoreStage | BlindStage | MetricsStage | PooledStage,
+    Field(discriminator="kind"),
+]
+
+__all__ = ["AnyStage", "Precision", "StageSpec"]

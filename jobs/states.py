@@ -1,0 +1,53 @@
+"""The state of a trial, from the ledger alone: the one rule behind `run`, `status` and the MLflow mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.graph import Node, ancestors
+from jobs.ledger.failures import Failure
+from jobs.plan import Plan, Trial
+
+State = Literal["done", "failed", "blocked", "missing"]
+
+SHARED_KINDS = {"data", "base", "sp", "prior", "blind"}
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """A trial's state; `cause` is the failed stage and its newest failure for `failed` and `blocked`."""
+
+    state: State
+    cause: Node | None = None
+    failure: Failure | None = None
+
+
+def trial_state(trial: Trial, committed: Set[str], failures: Mapping[str, Failure]) -> TrialState:
+    """Done when every leaf is committed; failed when a stage of its own failed; blocked when a stage it shares failed.
+
+    Args:
+        committed: keys of committed stages.
+        failures: key of a stage -> its newest failure record.
+    """
+    open_leaves = [leaf for leaf in trial.leaves() if leaf.key not in committed]
+    if not open_leaves:
+        return TrialState("done")
+    own = trial.shake.key if trial.shake is not None else None
+    for node in ancestors(open_leaves):
+        failure = failures.get(node.key)
+        if node.key in committed or failure is None or failure.error_class == "blocked":
+            continue
+        shared = node.kind in SHARED_KINDS or (own is not None and not _hangs_on(node, own))
+        return TrialState("blocked" if shared else "failed", node, failure)
+    return TrialState("missing")
+
+
+def trial_states(plan: Plan, committed: Set[str], failures: Mapping[str, Failure]) -> dict[str, TrialState]:
+    """The state of every trial of a plan, by trial key."""
+    return {trial.key: trial_state(trial, committed, failures) for trial in plan.trials}
+
+
+def _hangs_on(node: Node, key: str) -> bool:
+    return any(above.key == key for above in ancestors([node]))

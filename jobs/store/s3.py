@@ -1,0 +1,236 @@
+"""A store in an S3 bucket: AWS, SeaweedFS, or any server that honours conditional puts. The only file that knows boto3."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ResponseStreamingError,
+)
+
+from jobs.errors import AlreadyExists, Conflict, NotFound, OutOfReach
+from jobs.store.protocol import Entry, Stored, checked_name, checked_prefix
+
+T = TypeVar("T")
+_CHUNK = 1 << 20
+_TRIES = 6
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_LOST = {"412", "PreconditionFailed"}
+_AGAIN = {
+    "409",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "500",
+    "InternalError",
+    "503",
+    "SlowDown",
+    "ServiceUnavailable",
+    "RequestTimeout",
+}
+_HINTS = {
+    "NoSuchBucket": "the bucket does not exist: check its name and AWS_ENDPOINT_URL_S3, or make it (aws s3 mb s3://NAME)",
+    "AccessDenied": "these credentials may not do that: the bucket must allow list, get, put and delete",
+    "403": "these credentials may not do that: the bucket must allow list, get, put and delete",
+    "InvalidAccessKeyId": "the server does not know AWS_ACCESS_KEY_ID: check the credentials and AWS_ENDPOINT_URL_S3",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit AWS_ACCESS_KEY_ID",
+    "ExpiredToken": "the session token has expired: get a new one",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
+    "PermanentRedirect": "the bucket is in another region: set AWS_REGION",
+    "NotImplemented": "the server does not support conditional puts, which the store needs",
+}
+
+
+class S3Store:
+    """Objects under a prefix of a bucket. A tag is the object's ETag.
+
+    Endpoint, credentials and region come from the AWS variables, files and roles that boto3 reads.
+    """
+
+    def __init__(self, bucket: str, prefix: str = "") -> None:
+        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._client: Any = _client()
+        self._reached = False
+
+    def get(self, name: str) -> Stored:
+        def read() -> Stored:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            return Stored(answer["Body"].read(), answer["ETag"])
+
+        return self._call(name, read)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """A broken connection goes on where it broke, unless the object has changed."""
+        answer = self._open(name)
+        done, total, tag, broken = 0, answer["ContentLength"], answer["ETag"], 0
+        while True:
+            try:
+                for chunk in answer["Body"].iter_chunks(_CHUNK):
+                    done, broken = done + len(chunk), 0
+                    yield chunk
+                return
+            except (BotoCoreError, HTTPClientError) as error:
+                broken += 1
+                if broken == _TRIES:
+                    raise self._out_of_reach(name, error) from error
+                time.sleep(_pause(broken))
+            if done == total:
+                return
+            answer = self._open(name, Range=f"bytes={done}-", IfMatch=tag)
+
+    def size(self, name: str) -> int | None:
+        with contextlib.suppress(NotFound):
+            return int(self._call(name, lambda: self._client.head_object(Bucket=self._bucket, Key=self._key(name)))["ContentLength"])
+        if not self._reached:  # a head cannot tell a missing object from a missing bucket
+            next(self.list(""), None)
+        return None
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        token: dict[str, Any] = {}
+        start = self._prefix + checked_prefix(prefix)
+        while True:
+            page = self._call(prefix, lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=start, **token))  # noqa: B023
+            for item in page.get("Contents", ()):
+                yield Entry(item["Key"][len(self._prefix) :], item["Size"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def create(self, name: str, data: bytes, *, durable: bool = True) -> str:
+        try:
+            return self._put(name, data, IfNoneMatch="*")
+        except _LostError:
+            raise AlreadyExists(f"the store {self.url} has {name} already") from None
+
+    def replace(self, name: str, data: bytes, tag: str, *, durable: bool = True) -> str:
+        try:
+            return self._put(name, data, IfMatch=tag)
+        except (_LostError, NotFound):
+            raise Conflict(f"{name} in {self.url} changed since it was read, or is gone") from None
+
+    def put_file(self, name: str, path: Path) -> None:
+        key = self._key(name)
+
+        def upload() -> None:
+            with path.open("rb") as file:
+                self._client.upload_fileobj(file, self._bucket, key)  # in parts, several at once, when it is large
+
+        self._call(name, upload)
+
+    def move(self, name: str, to: str) -> None:
+        if self.size(to) is not None:
+            raise AlreadyExists(f"the store {self.url} has {to} already")
+        source = {"Bucket": self._bucket, "Key": self._key(name)}
+        self._call(name, lambda: self._client.copy(source, self._bucket, self._key(to)))
+        self.delete(name)
+
+    def delete(self, name: str, tag: str | None = None) -> None:
+        condition: dict[str, Any] = {} if tag is None else {"IfMatch": tag}
+        try:
+            self._call(name, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key(name), **condition))
+        except NotFound:
+            return
+        except _LostError:
+            raise Conflict(f"{name} in {self.url} changed since it was read") from None
+
+    def _key(self, name: str) -> str:
+        return self._prefix + checked_name(name)
+
+    def _open(self, name: str, **going_on: str) -> Any:
+        key = self._key(name)
+        try:
+            return self._call(name, lambda: self._client.get_object(Bucket=self._bucket, Key=key, **going_on))
+        except _LostError:
+            raise NotFound(f"{name} in {self.url} changed while it was read") from None
+
+    def _put(self, name: str, data: bytes, **condition: str) -> str:
+        """A conditional put. One that was sent again may meet its own first copy: then it has won."""
+        try:
+            put = self._client.put_object
+            return str(self._call(name, lambda: put(Bucket=self._bucket, Key=self._key(name), Body=data, **condition))["ETag"])
+        except _LostError as error:
+            if error.sent_again:
+                with contextlib.suppress(NotFound):
+                    there = self.get(name)
+                    if there.data == data:
+                        return there.tag
+            raise
+
+    def _call(self, name: str, request: Callable[[], T]) -> T:
+        """A request, sent again with growing pauses while the server says that it might work later; errors in the ledger's words."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                answer = request()
+                self._reached = True
+                return answer
+            except ClientError as error:
+                code, status = _code(error)
+                if {code, status} & _LOST:
+                    raise _LostError(attempt > 1 or _sent_again(error)) from None
+                if code in _MISSING:
+                    raise NotFound(f"the store {self.url} has no {name}") from None
+                if attempt == _TRIES or not {code, status} & _AGAIN:
+                    raise self._out_of_reach(name, error) from error
+            except (BotoCoreError, HTTPClientError) as error:
+                if attempt == _TRIES or not isinstance(error, IncompleteReadError | ResponseStreamingError):
+                    raise self._out_of_reach(name, error) from error
+            time.sleep(_pause(attempt))
+        raise AssertionError("unreachable")
+
+    def _out_of_reach(self, name: str, error: Exception) -> OutOfReach:
+        at = f"the store {self.url} at {self._client.meta.endpoint_url}"
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return OutOfReach(f"{at}: no complete credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role")
+        if isinstance(error, ClientError):
+            code, status = _code(error)
+            hint = _HINTS.get(code) or _HINTS.get(status) or "look at the server's log"
+            return OutOfReach(f"{at} refused {name or 'the bucket'}: {code}; {hint}")
+        return OutOfReach(
+            f"{at} does not answer ({type(error).__name__}); check AWS_ENDPOINT_URL_S3, the network, and that the server runs"
+        )
+
+
+class _LostError(Exception):
+    """A condition did not hold. `sent_again`: an earlier copy of the same request may have been carried out."""
+
+    def __init__(self, sent_again: bool) -> None:
+        super().__init__()
+        self.sent_again = sent_again
+
+
+def _client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    own_server = bool(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    retries: Any = {"mode": "standard"}
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        retries["total_max_attempts"] = 5
+    style: Any = {"addressing_style": "path"} if own_server else {}
+    config = Config(retries=retries, s3=style, connect_timeout=5, read_timeout=60, max_pool_connections=32)
+    return boto3.session.Session().client("s3", config=config)
+
+
+def _code(error: ClientError) -> tuple[str, str]:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    return str(error.response.get("Error", {}).get("Code", "")), str(status)
+
+
+def _sent_again(error: ClientError) -> bool:
+    return error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+
+
+def _pause(attempt: int) -> float:
+    return min(4.0, 0.1 * 2.0**attempt)

@@ -1,0 +1,1 @@
+"""The MLflow mirror: delayed or rebuilt at will, never in the way of the grid."""

@@ -1,0 +1,124 @@
+"""The leakage of one model before and after, under one attack, on the same images: what metrics.json holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2l_core.metrics.intervals import auc_interval, percentiles, stream, tpr_replicates
+from s2l_core.metrics.roc import auc, delong, roc_curve, tpr_at_fpr
+from s2l_core.metrics.verdicts import score_warnings, size_warnings, verdict
+from s2l_core.scores import Scores
+from s2l_core.specs.metrics import MetricsSpec
+
+
+def compare(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
+    """AUC and TPRs before, after and their paired difference, each with its interval; the two ROC curves; warnings.
+
+    Intervals: for one AUC DeLong's on the logit scale; for the AUC's difference DeLong's paired one; for TPRs and their differences
+    percentiles of a stratified bootstrap that resamples both classes, the same images before and after.
+
+    Raises:
+        ValueError: the scores are not of the same images in the same order, a class is empty, or a score is not finite.
+    """
+    check_same_images(before, after)
+    areas = auc(before.members, before.non_members), auc(after.members, after.non_members)
+    members, non_members = len(before.members), len(before.non_members)
+    sides = [("before", before, areas[0]), *([("after", after, areas[1])] if not np.array_equal(before.score, after.score) else [])]
+    return {
+        "attack": after.attack.get("kind"),
+        "n_member": members,
+        "n_non_member": non_members,
+        "metrics": {"auc": _auc(before, after, spec), **_tprs(before, after, spec, areas[0])},
+        "roc": {"before": _curve(before), "after": _curve(after)},
+        "warnings": [
+            *size_warnings(members, non_members, spec.fprs),
+            *(warning for when, scores, area in sides for warning in score_warnings(when, scores, area)),
+        ],
+    }
+
+
+def metric_name(fpr: float) -> str:
+    """The name of the TPR at that FPR: `tpr_at_fpr_0.01`."""
+    return f"tpr_at_fpr_{fpr:g}"
+
+
+def check_same_images(before: Scores, after: Scores) -> None:
+    """Refuses pairs that are not pairs.
+
+    Raises:
+        ValueError: the two hold different images, or the same in another order.
+    """
+    if before.image_ids != after.image_ids or not np.array_equal(before.member, after.member):
+        raise ValueError(
+            f"before and after must score the same images in the same order; got {len(before.image_ids)} images of {before.domain!r} and "
+            f"{len(after.image_ids)} of {after.domain!r}"
+        )
+
+
+def _auc(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
+    level = spec.level
+    areas = auc(before.members, before.non_members), auc(after.members, after.non_members)
+    delta, low, high, p = delong(before.members, before.non_members, after.members, after.non_members, level=level)
+    return _entry(
+        areas,
+        auc_interval(before.members, before.non_members, level=level),
+        auc_interval(after.members, after.non_members, level=level),
+        (delta, low, high),
+        p_value=p,
+        auc_before=areas[0],
+    )
+
+
+def _tprs(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) -> dict[str, Any]:
+    replicates = tpr_replicates(
+        (before.members, after.members), (before.non_members, after.non_members), spec.fprs, spec.bootstrap, stream(spec.seed, "tpr")
+    )
+    entries = {}
+    for column, fpr in enumerate(spec.fprs):
+        (tpr_before, achieved_before), (tpr_after, achieved_after) = (
+            tpr_at_fpr(each.members, each.non_members, fpr) for each in (before, after)
+        )
+        drawn: list[NDArray[np.float64]] = [replicates[0, column], replicates[1, column], replicates[1, column] - replicates[0, column]]
+        interval_before, interval_after, (low, high) = (percentiles(values, level=spec.level) for values in drawn)
+        entry = _entry(
+            (tpr_before, tpr_after),
+            interval_before,
+            interval_after,
+            (tpr_after - tpr_before, low, high),
+            p_value=None,
+            auc_before=auc_before,
+        )
+        entries[metric_name(fpr)] = entry | {"achieved_fpr_before": achieved_before, "achieved_fpr_after": achieved_after}
+    return entries
+
+
+def _entry(
+    values: tuple[float, float],
+    before: tuple[float, float],
+    after: tuple[float, float],
+    delta: tuple[float, float, float],
+    *,
+    p_value: float | None,
+    auc_before: float,
+) -> dict[str, Any]:
+    return {
+        "before": values[0],
+        "before_low": before[0],
+        "before_high": before[1],
+        "after": values[1],
+        "after_low": after[0],
+        "after_high": after[1],
+        "delta": delta[0],
+        "delta_low": delta[1],
+        "delta_high": delta[2],
+        "p_value": p_value,
+        "verdict": verdict(*delta, auc_before),
+    }
+
+
+def _curve(scores: Scores) -> dict[str, list[float]]:
+    fpr, tpr = roc_curve(scores.members, scores.non_members)
+    return {"fpr": fpr.tolist(), "tpr": tpr.tolist()}

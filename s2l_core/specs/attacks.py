@@ -1,0 +1,55 @@
+"""Membership-inference attacks. Scores of every attack are oriented: higher = more member-like, fixed beforehand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from s2l_core.specs.base import Spec
+
+Access = Literal["black-box", "eps", "gradients"]
+
+
+class LossAttack(Spec):
+    """Minus the denoising error, averaged over fixed timesteps and keyed noise draws (arXiv 2302.03262)."""
+
+    kind: Literal["loss"] = "loss"
+    access: Literal["eps"] = "eps"
+    timesteps: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (50, 100, 200, 300)
+    draws: PositiveInt = 2
+
+
+class SecMIAttack(Spec):
+    """SecMI_stat (arXiv 2302.01316): minus the t-error of a deterministic DDIM walk, compared at timestep `t`."""
+
+    kind: Literal["secmi"] = "secmi"
+    access: Literal["eps"] = "eps"
+    t: PositiveInt = 100
+    k: PositiveInt = 10
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> SecMIAttack:
+        if self.t % self.k:
+            raise ValueError(f"t must be a multiple of k; got t={self.t}, k={self.k}; try t={self.t - self.t % self.k or self.k}")
+        return self
+
+
+class PIAAttack(Spec):
+    """PIA (arXiv 2305.18355): minus the p-th power error between eps(x_0, 0) and eps(x_t, t) along that direction."""
+
+    kind: Literal["pia"] = "pia"
+    access: Literal["eps"] = "eps"
+    t: PositiveInt = 100
+    p: PositiveFloat = 4.0
+    normalized: bool = False
+
+
+AttackSpec = Annotated[LossAttack | SecMIAttack | PIAAttack, Field(discriminator="kind")]
+
+ATTACK_PRESETS: dict[str, LossAttack | SecMIAttack | PIAAttack] = {
+    "loss": LossAttack(),
+    "secmi": SecMIAttack(),
+    "s2l-paper": SecMIAttack(t=140, k=10),
+    "pia": PIAAttack(),
+}

@@ -1,0 +1,31 @@
+"""Which caption an attack shows the model with an image: the same rule for members and non-members."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from s2l_core.specs.base import Spec
+
+
+class OwnCaption(Spec):
+    """Each image's own caption."""
+
+    kind: Literal["own"] = "own"
+
+
+class DomainPrompt(Spec):
+    """One prompt for all images; `{name}` stands for the domain's name."""
+
+    kind: Literal["domain"] = "domain"
+    template: str = "photo of {name}"
+
+
+class NullCaption(Spec):
+    """The empty caption."""
+
+    kind: Literal["null"] = "null"
+
+
+CaptionSpec = Annotated[OwnCaption | DomainPrompt | NullCaption, Field(discriminator="kind")]

@@ -1,0 +1,26 @@
+"""How one `fit` runs: optimiser, length, batches, precision."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from s2l_core.specs.base import Spec
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class TrainSpec(Spec):
+    """AdamW for a fixed number of steps; the effective batch is `batch_size`, however it is cut into micro-batches."""
+
+    steps: NonNegativeInt = 100
+    batch_size: PositiveInt = 4
+    lr: PositiveFloat = 1e-6
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: NonNegativeInt = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 1e-2
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    precision: Precision = "fp32"

@@ -1,0 +1,163 @@
+"""What the first screen of a report says: honest in each of the cases that can occur."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dashboards.controls import control_cards
+from dashboards.findings import Blind, Comparison, Findings, findings, short, surviving
+
+
+def auc(delta: float, half: float = 0.05, p_value: float = 1e-6, *, before: float = 0.6, verdict: str = "") -> dict[str, Any]:
+    found = verdict or ("amplified" if delta > half else "reduced" if delta < -half else "none")
+    return {
+        "before": before,
+        "after": before + delta,
+        "delta": delta,
+        "delta_low": delta - half,
+        "delta_high": delta + half,
+        "p_value": p_value,
+        "verdict": found,
+    }
+
+
+def method(**measured: Any) -> Comparison:
+    return Comparison("method", "lora", "alba", "loss", auc(**measured))
+
+
+def control(**measured: Any) -> Comparison:
+    return Comparison("members", "dreambooth", "bruno", "secmi", auc(**measured))
+
+
+BLIND = Blind("alba", {"separates": False})
+LEAKS = Blind("chiara", {"separates": True})
+
+
+def all_words(said: Findings) -> str:
+    return " ".join([said.headline, *said.paragraphs, *said.steps])
+
+
+def test_amplification_that_survives_correction_is_said_with_its_size_and_what_to_do() -> None:
+    said = findings([method(delta=0.12), method(delta=0.0, p_value=0.9)], [BLIND])
+    assert (said.tone, said.headline) == ("amplified", "Fine-tuning made members easier to find")
+    assert "In 1 of 2 comparisons" in said.paragraphs[0]
+    assert "lora, alba, loss attack: AUC 0.60 to 0.72, +0.120 (+0.070 to +0.170)" in all_words(said)
+    assert any("weights made with lora" in step for step in said.steps)
+
+
+def test_amplification_that_chance_explains_is_not_called_a_finding() -> None:
+    said = findings([method(delta=0.06, p_value=0.02), *[method(delta=0.0, p_value=0.9)] * 9], [BLIND])
+    assert said.tone == "unsure"
+    assert "no more than chance can explain" in said.headline
+    assert "none of them stands after correction" in said.paragraphs[0]
+
+
+def test_no_amplification_is_said_so_with_what_the_data_still_allow() -> None:
+    said = findings([method(delta=0.01, p_value=0.7), control(delta=0.2)], [BLIND])
+    assert (said.tone, said.headline) == ("none", "No amplification was found")
+    assert "In none of 1 comparison did an attack that can be judged become better" in said.paragraphs[0]
+    assert "still allows a rise of up to +0.060" in all_words(said)
+    assert "no proof of safety" in all_words(said)
+
+
+def test_weaker_attacks_are_no_protection() -> None:
+    said = findings([method(delta=-0.1), control(delta=0.2)], [])
+    assert said.headline == "No amplification was found"
+    assert "In 1 an attack became worse; that is no protection" in said.paragraphs[0]
+
+
+def test_a_positive_control_that_moves_shows_that_the_measurement_sees() -> None:
+    said = findings([method(delta=0.0, p_value=0.9), control(delta=0.2)], [])
+    assert "The measurement can see a leak" in said.paragraphs[1]
+    assert "from 0.60 to 0.80 (secmi attack, bruno)" in said.paragraphs[1]
+
+
+def test_a_zero_with_a_positive_control_that_does_not_move_is_no_finding() -> None:
+    said = findings([method(delta=0.0, p_value=0.9), control(delta=0.01, p_value=0.8)], [])
+    assert said.headline == "No amplification was seen, but this test could not show that it would have seen one"
+    assert "The positive control did not move" in said.paragraphs[1]
+    assert any("Do not rely on a zero here" in step for step in said.steps)
+
+
+def test_a_missing_positive_control_is_asked_for() -> None:
+    assert any("Add the positive control" in step for step in findings([method(delta=0.0)], []).steps)
+
+
+def test_a_split_that_a_blind_classifier_separates_is_named() -> None:
+    said = findings([method(delta=0.12), control(delta=0.2)], [BLIND, LEAKS])
+    assert "Beware of chiara: a blind classifier" in said.paragraphs[1]
+    assert any("s2l data check FOLDER" in step for step in said.steps)
+    assert "cannot tell members" not in all_words(said)
+
+
+def test_a_blind_classifier_that_sees_nothing_is_said_too() -> None:
+    assert "cannot tell members from non-members" in all_words(findings([method(delta=0.12)], [BLIND]))
+
+
+def test_inverted_attacks_are_pointed_at() -> None:
+    assert any("wrong way" in step for step in findings([method(delta=0.0, verdict="inverted")], []).steps)
+
+
+def test_moves_of_inverted_attacks_are_told_and_not_called_no_rise() -> None:
+    lower = findings([method(delta=0.1, before=0.3, verdict="inverted"), method(delta=-0.1, before=0.4, verdict="inverted")], [])
+    assert lower.tone == "none"
+    assert "pointed the wrong way beforehand (AUC under 0.5) and moved beyond their interval, 1 up and 1 down" in lower.paragraphs[0]
+    crossed = findings([method(delta=0.3, before=0.49, verdict="inverted"), control(delta=0.2)], [])
+    assert crossed.tone == "unsure"
+    assert "No amplification" not in crossed.headline
+    assert "now finds members" in crossed.headline
+    assert "pointed the wrong way" not in findings([method(delta=0.12)], []).paragraphs[0]
+
+
+def test_a_positive_control_that_moves_by_chance_only_did_not_move() -> None:
+    chance = [control(delta=0.06, p_value=0.03), *[control(delta=0.0, p_value=0.9)] * 8]
+    said = findings([method(delta=0.0, p_value=0.9), *chance], [])
+    assert "could not show that it would have seen one" in said.headline
+    assert "The positive control did not move" in said.paragraphs[1]
+    card = control_cards(chance, [])[1]
+    assert (card.state, "no more than chance can explain" in card.words) == ("bad", True)
+    assert control_cards([*chance, control(delta=0.2)], [])[1].state == "good"
+
+
+def test_the_sizes_that_are_told_are_those_of_what_stands() -> None:
+    wide = {"half": 0.4, "p_value": 0.2}
+    said = findings([method(delta=0.12), method(delta=0.3, **wide), control(delta=0.1), control(delta=0.35, **wide)], [])
+    assert "The largest of these changes: lora, alba, loss attack: AUC 0.60 to 0.72" in all_words(said)
+    assert "at most from 0.60 to 0.70" in said.paragraphs[1]
+
+
+def test_a_headline_says_when_most_comparisons_do_not_bear_it_out() -> None:
+    said = findings([method(delta=0.12), *[method(delta=0.0, p_value=0.9)] * 3], [])
+    assert said.headline == "Fine-tuning made members easier to find, in some comparisons"
+
+
+def test_the_blind_card_tells_of_a_domain_that_it_separates() -> None:
+    def told(domain: str, area: float, separates: bool) -> Blind:
+        return Blind(domain, {"auc": area, "auc_low": area - 0.1, "auc_high": area + 0.1, "separates": separates})
+
+    below, leaks, chance = told("alba", 0.1, False), told("bruno", 0.7, True), told("chiara", 0.55, False)
+    assert "AUC 0.70 (0.60 to 0.80) at most, for bruno" in control_cards([], [below, leaks, chance])[3].words
+    assert "AUC 0.55 (0.45 to 0.65) at most, for chiara" in control_cards([], [below, chance])[3].words
+
+
+def test_unfinished_trials_are_counted() -> None:
+    said = findings([method(delta=0.12)], [], unfinished=2)
+    assert "2 trials of this grid have no result" in all_words(said)
+    assert any("Finish the grid" in step for step in said.steps)
+
+
+def test_without_a_method_nothing_is_claimed() -> None:
+    said = findings([control(delta=0.2)], [BLIND])
+    assert (said.tone, said.headline) == ("unknown", "Nothing can be said yet")
+
+
+@pytest.mark.parametrize(("p_values", "count"), [([0.04], 1), ([0.04, 0.04], 0), ([0.01, 0.04], 2), ([0.03, 0.001, 0.5], 1), ([0.06], 0)])
+def test_holm_keeps_what_stands_after_counting_all_comparisons(p_values: list[float], count: int) -> None:
+    assert len(surviving([method(delta=0.1, p_value=p_value) for p_value in p_values])) == count
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.0512, "−0.051"), (-0.0001, "0.000"), (0.0, "0.000")])
+def test_differences_read_well(value: float, text: str) -> None:
+    assert short(value) == text

@@ -1,0 +1,80 @@
+"""All that is known of one trial, found by the beginning of its key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dashboards import show
+from jobs.errors import InputError
+
+MakeWorld = Callable[..., Any]
+
+
+def test_a_done_trial_shows_axes_stages_digests_and_metrics(quiet: Any) -> None:
+    trial = next(trial for trial in quiet.plan.trials if trial.axes["rank"] == 8)
+    found = show.show(quiet.plan, quiet.ledger, trial.key[:12])
+    assert found["trial_key"] == trial.key
+    assert found["axes"] == trial.axes
+    assert found["state"] == "done"
+    assert {stage["kind"] for stage in found["stages"]} == {"base", "data", "sp", "shake", "score", "metrics", "blind"}
+    shake = next(stage for stage in found["stages"] if stage["kind"] == "shake")
+    manifest = quiet.ledger.manifest("shake", trial.shake.key)
+    assert (shake["key"], shake["digest"], shake["size"]) == (trial.shake.key, manifest.digest, 64)
+    assert shake["made"]["host"] == "node-1"
+    assert found["metrics"]["loss"]["metrics"] == quiet.measured(trial, "loss")["metrics"]
+    json.dumps(found)
+
+
+def test_a_failed_trial_shows_the_failure_with_its_traceback(make_world: MakeWorld) -> None:
+    world = make_world()
+    trial = next(trial for trial in world.plan.trials if trial.shake)
+    world.fail(trial.shake, "unknown", "it broke")
+    found = show.show(world.plan, world.ledger, trial.key)
+    assert found["state"] == "failed"
+    assert [stage["committed"] for stage in found["stages"]] == [False] * len(found["stages"])
+    (failure,) = found["failures"]
+    assert (failure["class"], failure["message"], failure["host"], failure["attempt"]) == ("unknown", "it broke", "node-2", 1)
+    text = show.text(found)
+    assert "Traceback: here" in text
+    assert "it broke" in text
+    assert "not there yet" in text
+
+
+def test_the_view_for_people_names_sizes_times_and_verdicts(quiet: Any) -> None:
+    trial = next(trial for trial in quiet.plan.trials if trial.axes["train_on"] == "members")
+    text = show.text(show.show(quiet.plan, quiet.ledger, trial.key))
+    assert "node-1, cpu, 1.2 s" in text
+    assert "64 B" in text
+    assert "▲ amplified" in text
+
+
+def test_an_unknown_key_is_answered_with_the_nearest(make_world: MakeWorld) -> None:
+    world = make_world()
+    key = world.plan.trials[0].key
+    wrong = key[:9] + ("0" if key[9] != "0" else "1")
+    with pytest.raises(InputError, match=rf"no trial of 'by-hand' has a key that begins with '{wrong}'; nearest: {key[:10]}.*s2l results"):
+        show.show(world.plan, world.ledger, wrong)
+
+
+@pytest.mark.parametrize("prefix", ["", "zz", "../etc/passwd"])
+def test_nonsense_is_no_trial(make_world: MakeWorld, prefix: str) -> None:
+    world = make_world()
+    with pytest.raises(InputError, match="no trial of 'by-hand'"):
+        show.show(world.plan, world.ledger, prefix)
+
+
+def test_an_ambiguous_key_is_answered_with_those_it_may_mean(make_world: MakeWorld) -> None:
+    world = make_world(domains=tuple(f"domain-{index}" for index in range(8)))
+    first = [trial.key[0] for trial in world.plan.trials]
+    shared = next(letter for letter in first if first.count(letter) > 1)
+    with pytest.raises(InputError, match=rf"trial key '{shared}' is ambiguous: {first.count(shared)} trials .* give more of the key"):
+        show.show(world.plan, world.ledger, shared)
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 KB"), (4_200_000, "4.2 MB"), (7e9, "7.0 GB")])
+def test_sizes_read_well(count: float, text: str) -> None:
+    assert show.size(count) == text

@@ -1,0 +1,86 @@
+"""Where a grid stands: counts, failures in groups, next steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dashboards import status
+
+MakeWorld = Callable[..., Any]
+
+
+def node_of_kind(world: Any, kind: str, domain: str) -> Any:
+    from jobs.graph import ancestors
+
+    trial = next(trial for trial in world.plan.trials if trial.axes["domain"] == domain and trial.axes["train_on"] == "sp" and trial.shake)
+    return next(node for node in ancestors(trial.leaves()) if node.kind == kind)
+
+
+def test_an_untouched_grid_misses_every_trial(make_world: MakeWorld) -> None:
+    world = make_world()
+    assert status.status(world.plan, world.ledger) == {"trials": {"done": 0, "failed": 0, "blocked": 0, "missing": 10}, "failures": []}
+
+
+def test_a_finished_grid_is_done(quiet: Any) -> None:
+    assert status.status(quiet.plan, quiet.ledger)["trials"] == {"done": 15, "failed": 0, "blocked": 0, "missing": 0}
+
+
+def test_a_failed_shake_fails_its_trial_and_a_failed_sp_set_blocks_all_that_hang_on_it(make_world: MakeWorld) -> None:
+    world = make_world()
+    lora = next(trial for trial in world.plan.trials if trial.axes["rank"] == 8 and trial.axes["domain"] == "alba")
+    world.finish(except_for=lambda trial: trial is lora or trial.axes["domain"] == "bruno")
+    world.fail(lora.shake, "oom", "no memory left\nsecond line")
+    sp = node_of_kind(world, "sp", "bruno")
+    world.fail(sp, "data", "image 3 cannot be read")
+    found = status.status(world.plan, world.ledger)
+    assert found["trials"] == {"done": 4, "failed": 1, "blocked": 3, "missing": 2}
+    groups = {group["class"]: group for group in found["failures"]}
+    assert groups["oom"] == {"class": "oom", "message": "no memory left\nsecond line", "count": 1, "trials": [lora.key]}
+    assert len(groups["data"]["trials"]) == 3
+    assert groups["data"]["count"] == 1
+
+
+def test_equal_messages_of_several_stages_are_one_group(make_world: MakeWorld) -> None:
+    world = make_world()
+    for trial in world.plan.trials:
+        if trial.axes["rank"] == 1:
+            world.fail(trial.shake, "numerical", "the loss is no number at step 3")
+    (group,) = status.status(world.plan, world.ledger)["failures"]
+    assert (group["class"], group["count"], len(group["trials"])) == ("numerical", 2, 2)
+
+
+def test_a_failure_that_was_mended_is_forgotten(make_world: MakeWorld) -> None:
+    world = make_world()
+    shake = next(trial.shake for trial in world.plan.trials if trial.shake)
+    world.fail(shake, "transient", "the store did not answer")
+    world.commit(shake, "adapter.json", b"{}")
+    assert status.status(world.plan, world.ledger)["failures"] == []
+
+
+def test_the_newest_of_several_attempts_counts(make_world: MakeWorld) -> None:
+    world = make_world()
+    shake = next(trial.shake for trial in world.plan.trials if trial.shake)
+    world.fail(shake, "transient", "first")
+    world.fail(shake, "oom", "second")
+    assert [group["message"] for group in status.status(world.plan, world.ledger)["failures"]] == ["second"]
+
+
+def test_people_are_told_the_first_line_and_the_next_step(make_world: MakeWorld) -> None:
+    world = make_world()
+    shake = next(trial.shake for trial in world.plan.trials if trial.shake)
+    world.fail(shake, "oom", "no memory left\nsecond line")
+    text = status.text(world.plan, status.status(world.plan, world.ledger))
+    assert "by-hand: 10 trials: 0 done, 1 failed, 9 missing" in text
+    assert "oom: 1 stage failed, 1 trial without a result" in text
+    assert "    no memory left\n" in text
+    assert "second line" not in text
+    assert status.NEXT_STEPS["oom"] in text
+
+
+def test_every_class_of_failure_has_a_next_step() -> None:
+    from typing import get_args
+
+    from jobs.ledger.failures import ErrorClass
+
+    assert set(get_args(ErrorClass)) == set(status.NEXT_STEPS)

@@ -1,0 +1,130 @@
+"""The command line that other people's scripts rely on: names, options, exit codes, one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from jobs.cli.main import s2l
+from tests.s2l_process import Home
+
+OPTIONS = {
+    "plan": {"--set", "--store", "--json"},
+    "grids": {"--json"},
+    "run": {"--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share", "--keep", "--no-tracking", "--json"},
+    "status": {"--set", "--store", "--json"},
+    "results": {"--set", "--store", "--format", "--output", "-o"},
+    "show": {"--grid", "--set", "--store", "--json"},
+    "report": {"--set", "--store", "--output", "-o", "--show-private"},
+    "verify": {"--store", "--repair", "--json"},
+    "sync": {"--set", "--store", "--tracking", "--json"},
+    "doctor": {"--store", "--tracking", "--json"},
+    "data check": {"--fpr", "--json"},
+    "pretrain": {"--output", "-o", "--steps", "--autoencoder-steps", "--seed", "--device"},
+}
+
+
+def commands() -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for name, command in s2l.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {inner}": sub for inner, sub in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
+def test_the_commands_and_their_options_are_exactly_these() -> None:
+    options = {
+        name: {
+            flag
+            for parameter in command.params
+            if isinstance(parameter, click.Option)
+            for flag in (*parameter.opts, *parameter.secondary_opts)
+        }
+        for name, command in commands().items()
+    }
+    assert options == OPTIONS
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_every_command_teaches_by_its_help(name: str) -> None:
+    command = commands()[name]
+    assert command.help
+    assert len(command.help.split()) > 5
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.is_flag and parameter.name not in ("seed", "form", "device"):
+            assert parameter.help, f"{name} {parameter.opts} has no help"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_plan_answers_with_one_json_document_and_imports_no_torch(home: Home) -> None:
+    code = (
+        "import sys; sys.argv = ['s2l', 'plan', 'smoke', '--json']\n"
+        "from jobs.cli import main\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'ray', 'mlflow', 'diffusers', 'boto3') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=home.folder, env=home.environment(), capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert set(answer) >= {"grid", "trials", "axes", "stages"}
+    assert answer["grid"] == "smoke"
+    assert answer["trials"] > 0
+    assert set(answer["axes"]) >= {"domain", "method", "seed"}
+    for row in answer["stages"].values():
+        assert set(row) >= {"distinct", "done", "to_run"}
+        assert row["to_run"] == row["distinct"]
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_planning_writes_nothing(home: Home) -> None:
+    home.run("plan", "smoke")
+    assert not home.store.exists() or not any(home.store.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["plan", "quickstrat"], 2, "quickstart"),
+        (["plan", "smoke", "--set", "sead=1"], 2, "seed"),
+        (["run", "smoke", "--workers", "0"], 2, "workers"),
+        (["run", "smoke", "--store", "ftp://x"], 2, "s3://"),
+        (["results", "smoke", "--format", "xml"], 2, "parquet"),
+        (["nonsense"], 2, "nonsense"),
+        (["show", "ffff"], 2, "ffff"),
+        (["pretrain", "no-such-folder", "-o", "out"], 2, "no-such-folder"),
+        (["verify", "--store", "s3://bucket/prefix"], 4, "s3"),
+    ],
+)
+def test_bad_input_ends_with_its_exit_code_and_says_what_to_do(home: Home, args: list[str], code: int, said: str) -> None:
+    environment = home.environment() | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    environment |= {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    done = subprocess.run(home.command(*args), cwd=home.folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_status_and_results_of_a_grid_that_was_never_run(home: Home) -> None:
+    status = home.json("status", "smoke")
+    assert status["trials"]["missing"] > 0
+    assert status["trials"]["done"] == status["trials"]["failed"] == status["trials"]["blocked"] == 0
+    assert status["failures"] == []
+    assert json.loads(home.run("results", "smoke", "--format", "json").stdout) == []
+
+
+def test_data_check_answers_on_stdout_and_ends_with_2_when_there_are_errors(home: Home) -> None:
+    done = home.run("data", "check", "no-such-folder", check=[2])
+    assert "no-such-folder" in done.stdout
+    findings = home.json("data", "check", "no-such-folder", check=[2])["findings"]
+    assert [finding["severity"] for finding in findings] == ["error"]

@@ -1,0 +1,182 @@
+"""Whole runs in this process with stages that do nothing: rounds, what is given up, what a run says it did."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jobs.cli.main import s2l
+from jobs.errors import Corrupt, InputError, OutOfReach
+from jobs.execute import run as run_module
+from jobs.execute.backends import RayBackend
+from jobs.execute.options import RunOptions
+from jobs.execute.progress import Silent
+from jobs.execute.queue import Outcome, Queue
+from jobs.execute.run import RunResult, run_plan
+from jobs.execute.units import make_units
+from jobs.expand import expand
+from jobs.graph import Node
+from jobs.grid.read import parse_grid
+from jobs.ledger.ledger import Ledger
+from jobs.ledger.manifest import Manifest
+from jobs.plan import Plan, Trial
+from jobs.stages.contract import StageJob
+from jobs.states import TrialState
+from jobs.store.open import open_store
+
+STAGES = "tests.benchmarks.noop_stages"
+GRID = """\
+name: nothing
+fixed: {attacks: [loss, pia], alpha: rank}
+axes:
+  domain: [zorvik, mellune]
+  method: [none, lora]
+"""
+
+
+class World:
+    """A grid, an empty store, and what trials were told of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.plan: Plan = expand(parse_grid(GRID, "nothing.yaml"))
+        self.store = str(folder / "store")
+        self.ledger = Ledger(open_store(self.store), notice=lambda _: None)
+        self.told: list[tuple[str, str]] = []
+
+    def run(self) -> RunResult:
+        self.told.clear()
+        return run_plan(self.plan, self.ledger, RunOptions(self.store, local=True, stages=STAGES), Silent(), self._tell)
+
+    def _tell(self, trial: Trial, state: TrialState) -> None:
+        self.told.append((trial.key, state.state))
+
+    def nodes(self, kind: str, word: str = "") -> list[Node]:
+        return [node for node in self.plan.nodes() if node.kind == kind and word in node.spec.model_dump_json()]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(run_module, "BUSY_POLL_S", 0.05)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return World(tmp_path)
+
+
+Break = Callable[[str, Callable[[StageJob], bool]], list[str]]
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Break:
+    """Makes stages of a kind fail where the condition holds; gives the list of keys that were tried."""
+
+    def breaks(kind: str, where: Callable[[StageJob], bool]) -> list[str]:
+        tried: list[str] = []
+
+        def run(job: StageJob) -> None:
+            tried.append(job.key)
+            if len(tried) > 50:
+                pytest.exit("the same stages are tried without end")
+            if where(job):
+                raise ValueError("cannot work")
+            (job.out / "out.json").write_text("{}")
+
+        monkeypatch.setattr(importlib.import_module(f"{STAGES}.{kind}"), "run", run)
+        return tried
+
+    return breaks
+
+
+def test_a_failed_stage_is_not_tried_again_while_another_driver_is_waited_for(world: World, broken: Break) -> None:
+    failing, held_up = world.nodes("sp", "zorvik")[0], world.nodes("shake", "mellune")[0]
+    tried = broken("sp", lambda job: job.key == failing.key)
+    shakes = broken("shake", lambda job: False)
+    lease = world.ledger.leases.take(held_up.key)
+    assert lease is not None
+    release = threading.Timer(0.4, world.ledger.leases.release, [lease])
+    release.start()
+    result = world.run()
+    release.join()
+    assert tried.count(failing.key) == 1
+    assert shakes == [held_up.key]
+    assert result.counts() == {"done": 3, "failed": 0, "blocked": 1}
+    assert len(result.ran) + result.reused + len(result.failed) < len(world.plan.nodes())
+    assert set(result.failed) == {failing.key}
+
+
+def test_a_stage_that_belongs_to_no_trial_and_fails_is_told_by_the_exit_code(
+    world: World, broken: Break, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken("pooled", lambda job: True)
+    result = world.run()
+    assert result.counts() == {"done": 4, "failed": 0, "blocked": 0}
+    assert {world.ledger.failures()[0].kind} == {"pooled"}
+    monkeypatch.setattr(run_module, "run_plan", lambda *_: result)
+    grid = tmp_path / "nothing.yaml"
+    grid.write_text(GRID)
+    done = CliRunner().invoke(s2l, ["run", str(grid), "--store", world.store, "--local", "--no-tracking"], standalone_mode=False)
+    assert done.return_value == 3
+
+
+def test_the_counts_of_stages_add_up_before_and_after_the_cause_is_mended(
+    world: World, broken: Break, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = len(world.plan.nodes())
+    with monkeypatch.context() as patch:
+        failing = world.nodes("shake", "zorvik")[0]
+        module = importlib.import_module(f"{STAGES}.shake")
+        patch.setattr(module, "run", lambda job: (_ for _ in ()).throw(ValueError("no")) if job.key == failing.key else _leave(job))
+        first = world.run()
+    assert first.counts() == {"done": 3, "failed": 1, "blocked": 0}
+    assert (first.reused, len(first.failed)) == (0, 1)
+    second = world.run()
+    assert second.counts() == {"done": 4, "failed": 0, "blocked": 0}
+    assert len(second.ran) == total - len(first.ran)
+    assert (second.reused, second.failed) == (len(first.ran), {})
+    third = world.run()
+    assert (len(third.ran), third.reused, third.failed) == (0, total, {})
+
+
+def _leave(job: StageJob) -> None:
+    (job.out / "out.json").write_text("{}")
+
+
+def test_a_worker_lost_after_its_last_commit_is_no_failure(world: World) -> None:
+    world.run()
+    run = run_module._Run(world.plan, world.ledger, RunOptions(world.store), Silent(), lambda *_: None)
+    unit = next(unit for unit in make_units(world.plan.nodes()) if unit.kind == "cell")
+    assert run.lost(unit) == Outcome(committed=tuple(unit.keys))
+
+
+def test_more_gpus_than_there_are_is_refused_before_anything_waits_for_them(world: World) -> None:
+    options = RunOptions(world.store, gpu_share=0.5, stages=STAGES)
+    run = run_module._Run(world.plan, world.ledger, options, Silent(), lambda *_: None)
+    backend = RayBackend(run, Path("unused"), ExitStack(), slots=2, gpus=0.0)
+    with pytest.raises(InputError, match=r"0\.5 GPUs, and there are 0"):
+        backend.run(Queue([]))
+
+
+def test_a_file_that_cannot_be_written_is_said_without_a_traceback(world: World, tmp_path: Path) -> None:
+    grid = tmp_path / "nothing.yaml"
+    grid.write_text(GRID)
+    for args in (["results", str(grid), "--format", "csv"], ["report", str(grid)]):
+        with pytest.raises(InputError, match="cannot write"):
+            s2l.main([*args, "--store", world.store, "-o", str(tmp_path / "no" / "such" / "file")], standalone_mode=False)
+
+
+def test_a_store_that_never_gives_back_what_was_written_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = Ledger.fetch
+
+    def spoiled(ledger: Ledger, manifest: Manifest, into: Path) -> None:
+        if manifest.kind == "sp":
+            ledger.retire(manifest, "spoiled")
+            raise Corrupt("spoiled")
+        fetch(ledger, manifest, into)
+
+    monkeypatch.setattr(Ledger, "fetch", spoiled)
+    with pytest.raises(OutOfReach, match="is its disk failing"):
+        world.run()

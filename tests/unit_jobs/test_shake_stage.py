@@ -1,0 +1,140 @@
+"""The shake stage: which images it takes, what it leaves, and that a stopped one goes on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.execute.warm import Warm
+from jobs.stages import shake as stage
+from jobs.stages.contract import StageJob
+from jobs.stages.specs import ShakeStage
+from s2l_core.images import ImageRecord, encode_png, write_images
+from s2l_core.randomness import keyed_noise
+from s2l_core.specs.adapters import LoraAdapter
+from s2l_core.specs.objectives import DenoiseObjective, DreamBoothObjective, ObjectiveSpec, PriorPreservation
+from s2l_core.specs.pretrain import SmallShape
+from s2l_core.specs.training import TrainSpec
+from s2l_core.tiny.architecture import untrained
+
+SHAPE = SmallShape(image_size=16, vae_channels=(8, 16), unet_channels=(16, 32), heads=2, text_width=16, text_layers=1, tokens=8)
+
+
+class Kept:
+    """Progress in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, into: Path) -> bool:
+        if self.folder.exists():
+            shutil.copytree(self.folder, into, dirs_exist_ok=True)
+        return self.folder.exists()
+
+    def save(self, folder: Path) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(folder, self.folder)
+
+
+def record(number: int, member: bool | None) -> ImageRecord:
+    pixels = (keyed_noise((16, 16, 3), "pixels", number) * 50 + 128).clamp(0, 255).byte().numpy()
+    return ImageRecord(f"image-{number}", encode_png(pixels), "photo of ada", "ada", member)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("base")
+    untrained(SHAPE, ["photo", "of", "ada"], seed=0).save(folder)
+    return folder
+
+
+def job(
+    base: Path,
+    where: Path,
+    records: list[ImageRecord],
+    *,
+    objective: ObjectiveSpec | None = None,
+    say: Callable[[float, str], None] | None = None,
+) -> StageJob:
+    for name in ("train", "prior", "out"):
+        (where / name).mkdir(parents=True, exist_ok=True)
+    write_images(where / "train" / "images.parquet", records)
+    write_images(where / "prior" / "images.parquet", [record(50, None), record(51, None)])
+    spec = ShakeStage(
+        adapters=(LoraAdapter(rank=2, alpha=2),),
+        objective=objective or DenoiseObjective(),
+        training=TrainSpec(steps=8, batch_size=4, lr=1e-3),
+        name="ada",
+        seed=3,
+    )
+    parents = [("base", "base-key", base), ("train", "train-key", where / "train")]
+    if objective is not None:
+        parents.append(("prior", "prior-key", where / "prior"))
+    return StageJob(
+        spec=spec,
+        key="key",
+        parents=tuple(parents),
+        out=where / "out",
+        progress=Kept(where / "progress"),
+        cache=WARM,
+        device="cpu",
+        say=say or (lambda fraction, words: None),
+    )
+
+
+WARM = Warm()
+
+
+def made(where: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (where / "out").iterdir()}
+
+
+def test_it_leaves_adapter_description_and_curve(base: Path, tmp_path: Path) -> None:
+    stage.run(job(base, tmp_path, [record(number, None) for number in range(4)]))
+    assert set(made(tmp_path)) == {"adapter.safetensors", "adapter.json", "curve.json"}
+    curve = json.loads(made(tmp_path)["curve.json"])
+    assert curve["step"] == list(range(8))
+    assert set(curve) == {"step", "loss", "lr", "grad_norm"}
+
+
+def test_of_a_data_set_only_the_members_are_trained_on(base: Path, tmp_path: Path) -> None:
+    members = [record(number, True) for number in range(4)]
+    stage.run(job(base, tmp_path / "mixed", [record(9, False), *members, record(8, False)]))
+    stage.run(job(base, tmp_path / "members", members))
+    assert made(tmp_path / "mixed") == made(tmp_path / "members")
+
+
+def test_class_images_come_from_the_prior(base: Path, tmp_path: Path) -> None:
+    records = [record(number, None) for number in range(4)]
+    stage.run(job(base, tmp_path / "with", records, objective=DreamBoothObjective(prior=PriorPreservation(class_prompt="photo"))))
+    with pytest.raises(ValueError, match="2 class images have no place"):
+        stage.run(job(base, tmp_path / "without", records, objective=DreamBoothObjective()))
+
+
+def test_a_stopped_stage_goes_on_to_the_same_bytes_on_a_warm_base(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [record(number, None) for number in range(5)]
+    monkeypatch.setattr(stage, "CHECKPOINT_S", 0.0)
+
+    def stop(fraction: float, words: str) -> None:
+        if fraction > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(job(base, tmp_path / "stopped", records, say=stop))
+    assert (tmp_path / "stopped" / "progress" / "fit.safetensors").exists()
+    told: list[float] = []
+    stage.run(job(base, tmp_path / "stopped", records, say=lambda fraction, words: told.append(fraction)))
+    stage.run(job(base, tmp_path / "whole", records))
+    assert told[0] > 0.6
+    assert made(tmp_path / "stopped") == made(tmp_path / "whole")
+
+
+def test_checkpoints_wait_until_enough_work_would_be_lost(tmp_path: Path) -> None:
+    assert not stage.TimedCheckpoint(Kept(tmp_path / "kept"), every_s=1000.0).due(1)
+    assert stage.TimedCheckpoint(Kept(tmp_path / "kept"), every_s=0.0).due(1)
