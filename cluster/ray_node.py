@@ -93,7 +93,25 @@ def ray_session(*, workers: int | None, temp: Path, address: str | None = None) 
         resources = ray.cluster_resources()
         yield RaySlots(int(resources.get("CPU", 0)), float(resources.get("GPU", 0)), sum(1 for node in ray.nodes() if node["Alive"]))
     finally:
-        ray.shutdown()
+        with undisturbed():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of this block: a second Ctrl-C would leave Ray half shut down, and Ray's exit code in place of ours."""
+    if threading.current_thread() is not threading.main_thread():  # only that one is ever interrupted
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager

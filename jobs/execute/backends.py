@@ -77,6 +77,7 @@ class RayBackend(LocalBackend):
         self._session.close()
 
     def run(self, queue: Queue) -> None:
+        from cluster.ray_node import undisturbed
         from jobs.execute.progress import BoardReader, board_class
         from jobs.execute.tune_backend import TuneBackend
 
@@ -94,7 +95,8 @@ class RayBackend(LocalBackend):
                 queue, self._run.note, self._run.lost
             )
         finally:
-            reader.stop()
+            with undisturbed():
+                reader.stop()
 
 
 def ray_backend(run: Running, scratch: Path) -> RayBackend:

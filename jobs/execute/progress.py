@@ -16,6 +16,7 @@ from rich.text import Text
 
 QUIET_S = 10.0
 """Off a terminal, a running stage is mentioned at most this often."""
+NEWS_EVERY_S, NEWS_WAIT_S = 0.5, 5.0
 
 
 class Reporter(Protocol):
@@ -163,9 +164,9 @@ class BoardReader(threading.Thread):
     def run(self) -> None:
         import ray
 
-        while not self._stopping.wait(0.5):
+        while not self._stopping.wait(NEWS_EVERY_S):
             try:
-                news = ray.get(self._board.news.remote(), timeout=5)
+                news = ray.get(self._board.news.remote(), timeout=NEWS_WAIT_S)
             except Exception as error:  # the board is a comfort: a run goes on without it
                 print(f"progress is not shown: {error}", file=sys.stderr)
                 return
@@ -173,4 +174,6 @@ class BoardReader(threading.Thread):
                 self._tell(key, fraction, words)
 
     def stop(self) -> None:
+        """Return when the board is asked no more: Ray ends a process in which a thread still asks while it shuts down."""
         self._stopping.set()
+        self.join()
