@@ -99,7 +99,7 @@ def ray_session(*, workers: int | None, temp: Path, address: str | None = None) 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait for the end of this block: a second Ctrl-C would leave Ray half shut down, and Ray's exit code in place of ours."""
+    """Ctrl-C and SIGTERM wait for this block: a second Ctrl-C would leave Ray half shut down, with Ray's exit code in place of ours."""
     if threading.current_thread() is not threading.main_thread():  # only that one is ever interrupted
         yield
         return
