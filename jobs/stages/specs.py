@@ -6,7 +6,7 @@
 | base    |                                                                   | a diffusers folder                           |
 | sp      | base: base, shake: shake (optional: the next round's drawer)      | images.parquet                               |
 | prior   | base: base                                                        | images.parquet                               |
-| shake   | base: base, train: sp or data, prior: prior, start: shake (optional) | adapter.safetensors, adapter.json, curve.json |
+| shake   | base: base, train: sp or data, prior: prior, match: shake (all but base optional) | the adapters' files, adapter.json, curve.json |
 | score   | base: base, shake: shake (absent: the un-shaken base), data: data | scores.parquet                               |
 | blind   | data: data                                                        | blind.json                                   |
 | metrics | before: score, after: score                                       | metrics.json                                 |
@@ -107,6 +107,7 @@ class PriorStage(StageSpec):
 
 
 class ShakeStage(StageSpec):
+    schema_version: ClassVar[int] = 2
     kind: Literal["shake"] = "shake"
     adapters: Annotated[tuple[AdapterSpec, ...], Field(min_length=1)]
     objective: ObjectiveSpec
@@ -121,6 +122,7 @@ class ScoreStage(StageSpec):
     caption: CaptionSpec = OwnCaption()
     name: str = ""
     latents: Literal["mode", "sample"] = "mode"
+    autoencoder: Literal["own", "base"] = "own"
     precision: Literal["fp32", "fp64"] = "fp32"
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from s2l_core.specs.base import Spec
 
 Module = Literal["unet", "text_encoder", "vae"]
+Layers = Literal["all", "attention", "linear", "convolution", "norm", "embedding"]
+Activation = Literal["linear", "relu", "leaky-relu", "elu", "swish", "tanh", "sigmoid"]
+Token = Annotated[str, Field(pattern=r"^<[A-Za-z0-9][A-Za-z0-9_-]*>$")]
 
 
 class NoAdapter(Spec):
@@ -36,6 +39,52 @@ class LoraAdapter(Spec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     unet_targets: tuple[str, ...] = ("to_q", "to_v")
     text_encoder_targets: tuple[str, ...] = ("q_proj", "v_proj")
+    vae_targets: tuple[str, ...] = ()
 
 
-AdapterSpec = Annotated[NoAdapter | DenseAdapter | LoraAdapter, Field(discriminator="kind")]
+class TextualInversionAdapter(Spec):
+    """Embedding rows of new tokens (arXiv 2208.01618); not one weight that was there before moves.
+
+    In prompts the tokens, one after the other, take the place of the domain's name. `start_from` is a word of the vocabulary whose row the
+    new rows begin at; without it they are drawn with the mean and spread of the table.
+    """
+
+    kind: Literal["textual-inversion"] = "textual-inversion"
+    tokens: Annotated[tuple[Token, ...], Field(min_length=1)] = ("<s2l>",)
+    start_from: Annotated[str, Field(min_length=1)] | None = None
+
+
+class HypernetworkAdapter(Spec):
+    """Residual MLPs on what cross-attention makes its keys and values of: `to_k(c + mlp_k(c))`, `to_v(c + mlp_v(c))`.
+
+    One pair serves all cross-attention layers, as in the web UIs that made it popular. `widths` are the hidden layers in multiples of the
+    context's width. With `init: zero` the last layer starts at zero, so that nothing changes at first; `normal` draws every weight with a
+    standard deviation of 0.01, as those web UIs do.
+    """
+
+    kind: Literal["hypernetwork"] = "hypernetwork"
+    widths: tuple[PositiveFloat, ...] = (2.0,)
+    activation: Activation = "linear"
+    layer_norm: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init: Literal["zero", "normal"] = "zero"
+
+
+class GaussianAdapter(Spec):
+    """Nothing is trained: independent Gaussian noise is added to weights, once, drawn from the shake's seed.
+
+    `sigma` is the noise's standard deviation: relative to each tensor's root mean square, or absolute. With `sigma: match` the noise is as
+    long, in total (L2 over all weights), as what another shake changed.
+    """
+
+    kind: Literal["gaussian"] = "gaussian"
+    sigma: NonNegativeFloat | Literal["match"] = 0.01
+    scale: Literal["rms", "absolute"] = "rms"
+    modules: Annotated[tuple[Module, ...], Field(min_length=1)] = ("unet",)
+    layers: Layers = "all"
+
+
+AdapterSpec = Annotated[
+    NoAdapter | DenseAdapter | LoraAdapter | TextualInversionAdapter | HypernetworkAdapter | GaussianAdapter,
+    Field(discriminator="kind"),
+]

@@ -28,4 +28,12 @@ class NullCaption(Spec):
     kind: Literal["null"] = "null"
 
 
-CaptionSpec = Annotated[OwnCaption | DomainPrompt | NullCaption, Field(discriminator="kind")]
+class ReplaceName(Spec):
+    """Each image's own caption with the domain's name replaced by the token that was learned for it."""
+
+    kind: Literal["replace-name"] = "replace-name"
+    name: Annotated[str, Field(min_length=1)]
+    token: Annotated[str, Field(min_length=1)]
+
+
+CaptionSpec = Annotated[OwnCaption | DomainPrompt | NullCaption | ReplaceName, Field(discriminator="kind")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from s2l_core.specs.base import Spec
 
@@ -34,4 +34,35 @@ class DreamBoothObjective(Spec):
     prior: PriorPreservation | None = None
 
 
-ObjectiveSpec = Annotated[DenoiseObjective | DreamBoothObjective, Field(discriminator="kind")]
+class TemplatesObjective(Spec):
+    """The denoising loss, each image with a template of its own, drawn by its place in the set (arXiv 2208.01618); `{name}` as above."""
+
+    kind: Literal["templates"] = "templates"
+    templates: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "photo of {name}",
+        "picture of {name}",
+        "image of {name}",
+        "portrait of {name}",
+        "close up photo of {name}",
+        "bright photo of {name}",
+        "dark photo of {name}",
+        "cropped photo of {name}",
+        "good photo of {name}",
+    )
+
+
+class EndToEndObjective(Spec):
+    """`denoise`, and beside it the autoencoder's own loss: reconstruction of the images (squared error) and a small KL term.
+
+    The denoising loss meets latents of the autoencoder as it is at that step, and sends it no gradient.
+    """
+
+    kind: Literal["end-to-end"] = "end-to-end"
+    reconstruction_weight: PositiveFloat = 1.0
+    kl_weight: NonNegativeFloat = 1e-6
+
+
+ObjectiveSpec = Annotated[
+    DenoiseObjective | DreamBoothObjective | TemplatesObjective | EndToEndObjective,
+    Field(discriminator="kind"),
+]

@@ -12,15 +12,24 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class TrainSpec(Spec):
-    """AdamW for a fixed number of steps; the effective batch is `batch_size`, however it is cut into micro-batches."""
+    """AdamW for a fixed number of steps; the effective batch is `batch_size`, however it is cut into micro-batches.
+
+    Attributes:
+        optimizer: `adamw`, or `adamw8bit` (moments in 8 bits, through bitsandbytes, on a GPU).
+        ema: decay of an exponential moving average of the weights, which then takes the weights' place at the end.
+        snr_gamma: weighs each timestep's loss by min(SNR, gamma) / SNR (arXiv 2303.09556); its usual value is 5.
+    """
 
     steps: NonNegativeInt = 100
     batch_size: PositiveInt = 4
     lr: PositiveFloat = 1e-6
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: NonNegativeInt = 0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 1e-2
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Precision = "fp32"
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    snr_gamma: PositiveFloat | None = None
