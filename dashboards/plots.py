@@ -29,7 +29,7 @@ PAGE_COLORS = (
 
 MARKERS = {"amplified": "^", "reduced": "v", "none": "o", "inverted": "D"}
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "s2l",
     "font.family": "DejaVu Sans",
@@ -69,14 +69,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference with its interval: one row of a forest plot, under a group's heading."""
+    """A difference with its interval: one row of a forest plot, under a group's heading. A mere mean has no interval and no verdict."""
 
     group: str
     label: str
     delta: float
-    low: float
-    high: float
-    verdict: str
+    low: float | None
+    high: float | None
+    verdict: str | None
 
 
 def colors_of(labels: Sequence[str]) -> dict[str, str]:
@@ -97,7 +97,7 @@ def roc(
     colors = colors or colors_of(labels)
     columns = max(1, min(columns, len(panels)))
     rows = max(1, math.ceil(len(panels) / columns))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.0 * columns + 0.3, 3.05 * rows + (0.5 if legend else 0)), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for index, axes in enumerate(grid.flat):
@@ -114,6 +114,7 @@ def roc(
 def _roc_panel(axes: Any, panel: Panel, colors: Mapping[str, str], floor: float) -> None:
     axes.set_title(panel.title, fontsize=9, fontweight="bold", loc="left", wrap=True).set_parse_math(False)
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.15), aspect="equal")
+    axes.minorticks_off()  # they have no length, and laying them out takes most of the time
     axes.spines[["top", "right"]].set_visible(False)
     axes.plot([floor, 1], [floor, 1], color=RULE, linewidth=1)
     for rate in (0.01, 0.001):
@@ -174,8 +175,9 @@ def forest(intervals: Sequence[Interval], *, words: str = "change of AUC", width
     for interval in intervals:
         groups.setdefault(interval.group, []).append(interval)
     height = sum(len(members) + 1.35 for members in groups.values())
-    reach = max([0.02, *(abs(bound) for interval in intervals for bound in (interval.low, interval.high))]) * 1.08
-    with mpl.rc_context(_STYLE):
+    ends = [end for each in intervals for end in (each.delta, each.low, each.high) if end is not None]
+    reach = max([0.02, *(abs(end) for end in ends)]) * 1.08
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, 0.245 * height + 0.75), layout="constrained")
         axes = figure.add_subplot()
         ticks = _forest_rows(axes, groups, -reach)
@@ -199,9 +201,10 @@ def _forest_rows(axes: Any, groups: dict[str, list[Interval]], left: float) -> l
         axes.text(left, at, name, fontweight="bold", va="center", parse_math=False)
         for interval in members:
             at += 1
-            color = VERDICT_COLORS[interval.verdict]
-            axes.plot([interval.low, interval.high], [at, at], color=color, linewidth=1.8, solid_capstyle="butt")
-            axes.plot([interval.delta], [at], color=color, marker=MARKERS[interval.verdict], markersize=5.5, linestyle="none")
+            color, marker = VERDICT_COLORS[interval.verdict or "none"], MARKERS[interval.verdict or "none"]
+            if interval.low is not None and interval.high is not None:
+                axes.plot([interval.low, interval.high], [at, at], color=color, linewidth=1.8, solid_capstyle="butt")
+            axes.plot([interval.delta], [at], color=color, marker=marker, markersize=5.5, linestyle="none")
             ticks.append((at, interval.label))
         axes.plot([0, 0], [at - len(members) + 0.4, at + 0.6], color=MUTED, linewidth=0.9, zorder=1)
         at += 1.35
@@ -213,7 +216,7 @@ def svg(figure: Figure) -> bytes:
     figure.set_facecolor("none")
     for axes in figure.axes:
         axes.set_facecolor("none")
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         sink = io.BytesIO()
         FigureCanvasSVG(figure).print_svg(sink, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
@@ -222,7 +225,7 @@ def svg(figure: Figure) -> bytes:
 
 def png(figure: Figure, *, dpi: int = 144) -> bytes:
     """The figure as PNG on white."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.set_dpi(dpi)
         sink = io.BytesIO()

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dashboards import tables
-from dashboards.results import places, rows
+from dashboards.places import places
+from dashboards.results import rows
 
 MakeWorld = Callable[..., Any]
 COLUMNS = [

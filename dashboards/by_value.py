@@ -1,0 +1,75 @@
+"""How the change of AUC differs between the values of an axis that are no numbers (models, prompts): intervals side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboards import plots
+from dashboards.drawings import Drawing, inline
+from dashboards.groups import Group, Groups, title_of
+from dashboards.places import Place, apart, axis_names
+from dashboards.scale import is_number
+from dashboards.sweeps import Sweep, group_value
+from dashboards.words import setting_words
+from jobs.plan import Plan
+
+MAX_FOREST = 60
+"""Intervals up to which a plot can be read."""
+
+
+@dataclass(frozen=True)
+class ByValue:
+    """A section of the report: one forest for each attack, grouped by the axis's values."""
+
+    axis: str
+    drawings: list[Drawing]
+
+
+def by_values(plan: Plan, groups: Groups, swept: Sequence[Sweep]) -> list[ByValue]:
+    """One for each axis of words on which ways differ that no curve shows already."""
+    shown = {way for sweep in swept for way in sweep.shown}
+    left = {
+        attack: [group for group in members if group.role != "no-shake" and (group.role, group.variant) not in shown]
+        for attack, members in groups.items()
+    }
+    found = [_by_value(plan, left, axis) for axis in axis_names(plan) if not apart(axis)]
+    return [each for each in found if each is not None]
+
+
+def _by_value(plan: Plan, groups: Groups, axis: str) -> ByValue | None:
+    drawings = [drawing for attack, members in groups.items() if (drawing := _forest(plan, attack, members, axis)) is not None]
+    return ByValue(axis, drawings) if drawings else None
+
+
+def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Drawing | None:
+    """The ways that were tried with two values or more; None when there are none, or too many to read."""
+    values: dict[str, dict[Any, Group]] = {}
+    for group in groups:
+        if axis in dict(group.place.settings):
+            values.setdefault(_rest(group.place, axis), {})[group_value(group, axis)] = group
+    compared = {rest: found for rest, found in values.items() if len(found) > 1}
+    used = {value for found in compared.values() for value in found}
+    if not any(not is_number(value) for value in used) or sum(map(len, compared.values())) > MAX_FOREST:
+        return None
+    order = [value for group in groups if (value := group_value(group, axis)) in used]
+    rows = [
+        _interval(setting_words(axis, dict(found[value].place.settings)[axis]), rest, found[value])
+        for value in dict.fromkeys(order)
+        for rest, found in compared.items()
+        if value in found
+    ]
+    words = (
+        f"The change of AUC under the {attack} attack for each {axis}, with its interval where there is one; the tables hold the numbers."
+    )
+    return Drawing(f"{attack} attack", words, inline(plots.forest(rows, width=4.9), f"by-{axis}-{attack}"))
+
+
+def _rest(place: Place, axis: str) -> str:
+    return title_of(Place(place.domain, place.role, place.without(axis)))
+
+
+def _interval(heading: str, label: str, group: Group) -> plots.Interval:
+    summary = group.summary()
+    return plots.Interval(heading, label, summary.delta, summary.low, summary.high, summary.verdict)
