@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dashboards import plots
 from dashboards.drawings import Drawing, inline
-from dashboards.groups import Group, Groups, title_of
-from dashboards.places import Place, apart, axis_names
+from dashboards.groups import Group, Groups, with_role
+from dashboards.places import apart, axis_names
 from dashboards.scale import is_number
 from dashboards.sweeps import Sweep, group_value
 from dashboards.words import setting_words
@@ -31,8 +31,7 @@ def by_values(plan: Plan, groups: Groups, swept: Sequence[Sweep]) -> list[ByValu
     """One for each axis of words on which ways differ that no curve shows already."""
     shown = {way for sweep in swept for way in sweep.shown}
     left = {
-        attack: [group for group in members if group.role != "no-shake" and (group.role, group.variant) not in shown]
-        for attack, members in groups.items()
+        attack: [group for group in members if group.role != "no-shake" and group.way not in shown] for attack, members in groups.items()
     }
     found = [_by_value(plan, left, axis) for axis in axis_names(plan) if not apart(axis)]
     return [each for each in found if each is not None]
@@ -48,7 +47,7 @@ def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Draw
     values: dict[str, dict[Any, Group]] = {}
     for group in groups:
         if axis in dict(group.place.settings):
-            values.setdefault(_rest(group.place, axis), {})[group_value(group, axis)] = group
+            values.setdefault(with_role(group.place.without(axis), group.role), {})[group_value(group, axis)] = group
     compared = {rest: found for rest, found in values.items() if len(found) > 1}
     used = {value for found in compared.values() for value in found}
     if not any(not is_number(value) for value in used) or sum(map(len, compared.values())) > MAX_FOREST:
@@ -60,14 +59,12 @@ def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Draw
         for rest, found in compared.items()
         if value in found
     ]
+    if len(compared) == 1:
+        rows = [replace(row, group=row.label, label=row.group) for row in rows]
     words = (
         f"The change of AUC under the {attack} attack for each {axis}, with its interval where there is one; the tables hold the numbers."
     )
     return Drawing(f"{attack} attack", words, inline(plots.forest(rows, width=4.9), f"by-{axis}-{attack}"))
-
-
-def _rest(place: Place, axis: str) -> str:
-    return title_of(Place(place.domain, place.role, place.without(axis)))
 
 
 def _interval(heading: str, label: str, group: Group) -> plots.Interval:

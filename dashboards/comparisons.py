@@ -10,6 +10,7 @@ from dashboards.conditions import split
 from dashboards.places import Change, Role
 from dashboards.results import Cell
 from dashboards.words import short
+from jobs.plan import Plan
 
 LEVEL = 0.05
 
@@ -57,9 +58,10 @@ class Blind:
         return bool(self.document["separates"])
 
 
-def comparisons(cells: Iterable[Cell]) -> list[Comparison]:
-    """Every cell's AUC, with its place in the grid."""
-    return [_comparison(cell) for cell in cells]
+def comparisons(plan: Plan, cells: Iterable[Cell]) -> list[Comparison]:
+    """Every cell's AUC with its place in the grid, in the plan's order."""
+    order = {trial.key: index for index, trial in enumerate(plan.trials)}
+    return [_comparison(cell) for cell in sorted(cells, key=lambda cell: (order[cell.trial.key], cell.attack))]
 
 
 def _comparison(cell: Cell) -> Comparison:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from dashboards.drawings import Drawing, forest
-from dashboards.groups import Group, Groups, Summary
+from dashboards.groups import Group, Groups, Summary, Way
 from dashboards.tint import strength
 from dashboards.words import short
 
@@ -42,20 +43,24 @@ class GlanceTable:
     left_out: int
 
 
-def glance_plot(groups: Groups) -> Drawing | None:
-    """The change of AUC of every way under every attack, pooled over domains where that was done; None when there are too many."""
+def glance_plot(groups: Groups, elsewhere: AbstractSet[Way] = frozenset()) -> Drawing | None:
+    """The change of AUC of every way under every attack, pooled over domains where that was done; None when there are too many.
+
+    Args:
+        elsewhere: ways that other plots show, and this one need not.
+    """
     named: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-    for attack, group in _changed(groups):
+    for attack, group in _changed(groups, elsewhere):
         lines = group.pooled or group.lines
         alone = len(lines) == 1 and lines[0].pooled
         named.setdefault(group.title, []).extend((attack if alone else f"{attack}, {line.name}", line.auc) for line in lines)
     return forest(named) if 0 < sum(map(len, named.values())) <= MAX_FOREST else None
 
 
-def glance_table(groups: Groups) -> GlanceTable | None:
+def glance_table(groups: Groups, elsewhere: AbstractSet[Way] = frozenset()) -> GlanceTable | None:
     """The same as a table of one cell for each way and attack, for grids that are too large for the plot."""
     ways: dict[str, dict[str, Group]] = {}
-    for attack, group in _changed(groups):
+    for attack, group in _changed(groups, elsewhere):
         ways.setdefault(group.title, {})[attack] = group
     if not ways:
         return None
@@ -67,5 +72,6 @@ def glance_table(groups: Groups) -> GlanceTable | None:
     return GlanceTable(list(groups), rows[:MAX_ROWS], max(0, len(rows) - MAX_ROWS))
 
 
-def _changed(groups: Groups) -> Iterable[tuple[str, Group]]:
-    return ((attack, group) for attack, members in groups.items() for group in members if group.role != "no-shake")
+def _changed(groups: Groups, elsewhere: AbstractSet[Way]) -> Iterator[tuple[str, Group]]:
+    for attack, members in groups.items():
+        yield from ((attack, group) for group in members if group.role != "no-shake" and group.way not in elsewhere)

@@ -15,13 +15,25 @@ from jobs.plan import Plan, Pool
 
 ROLE_WORDS: dict[Role, str] = {
     "method": "",
-    "transfer": "transfer: fine-tuned for another domain than the attacked one",
+    "transfer": "transfer: attacked on other domains",
     "members": "positive control: trained on the members",
     "unrelated": "control: trained on another domain's pictures",
     "matched-noise": "control: noise as large as what fine-tuning changed",
     "no-shake": "control: no fine-tuning",
 }
 ROLE_ORDER = tuple(ROLE_WORDS)
+ROLE_SHORT: dict[Role, str] = {
+    "method": "",
+    "transfer": "other domains",
+    "members": "on members",
+    "unrelated": "on an unrelated domain",
+    "matched-noise": "equal noise",
+    "no-shake": "no fine-tuning",
+}
+"""The same where there is little room: in plots."""
+
+Way = tuple[Role, str]
+"""A way to change the model: the part that it plays, and its variant."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +99,17 @@ class Group:
         return self.place.variant
 
     @property
+    def way(self) -> Way:
+        return self.role, self.variant
+
+    @property
     def words(self) -> str:
         """What part it plays, or under which condition it was run again; empty for a method as it is."""
         return CONDITIONS[self.condition].short if self.condition else ROLE_WORDS[self.place.role]
 
     @property
     def title(self) -> str:
-        return title_of(self.place)
+        return with_role(self.variant, self.role)
 
     def summary(self) -> Summary:
         if len(self.pooled) == 1:
@@ -113,10 +129,9 @@ class Group:
         return {verdict: agreed.count(verdict) for verdict in ("amplified", "reduced", "inverted", "none")}
 
 
-def title_of(place: Place) -> str:
-    """The heading of a place's group."""
-    words = ROLE_WORDS[place.role]
-    return f"{place.variant} ({words})" if words else place.variant
+def with_role(name: str, role: Role) -> str:
+    """The name of a way with its part, in the few words that a plot has room for."""
+    return f"{name} ({ROLE_SHORT[role]})" if ROLE_SHORT[role] else name
 
 
 def _summary(auc: Mapping[str, Any], how: str, signed_rank_p: float | None = None, smallest_p: float | None = None) -> Summary:

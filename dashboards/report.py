@@ -72,9 +72,11 @@ def _ticks(text: str) -> Markup:
 
 def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
     found = cells(plan, ledger)
-    compared, blinds = comparisons(found), blinds_of(plan, ledger)
+    compared, blinds = comparisons(plan, found), blinds_of(plan, ledger)
     groups = groups_of(plan, ledger, found)
-    tests, swept, plot = domain_tests(groups), sweeps(plan, groups), glance_plot(groups)
+    tests, swept = domain_tests(groups), sweeps(plan, groups)
+    curved = frozenset(way for sweep in swept for way in sweep.shown)
+    plot = glance_plot(groups, curved)
     standing = status(plan, ledger)
     unfinished = sum(count for state, count in standing["trials"].items() if state != "done")
     shown: list[DomainSamples] = samples(plan, ledger) if show_private else []
@@ -87,7 +89,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "tests": tests,
         "conditions": _conditions(groups),
         "glance": plot,
-        "glance_table": None if plot else glance_table(groups),
+        "glance_table": None if plot else glance_table(groups, curved),
         "transfer": matrices(plan, groups),
         "sweeps": swept,
         "by_values": by_values(plan, groups, swept),

@@ -8,8 +8,8 @@ from typing import Any
 
 from dashboards import curves
 from dashboards.drawings import Drawing, inline
-from dashboards.groups import Group, Groups, Summary
-from dashboards.places import Place, Role, apart, axis_names, places
+from dashboards.groups import Group, Groups, Summary, Way, with_role
+from dashboards.places import Place, apart, axis_names, places
 from dashboards.plots import LINE_COLORS
 from dashboards.scale import Scale, is_number, number_words, scale_of
 from dashboards.words import listed, setting_words, short
@@ -21,17 +21,6 @@ ENOUGH = 3
 MAX_LINES = 12
 MAX_LABEL = 18
 """Longer labels would take the plot's room: numbers stand in the plot then, and their meaning in the legend."""
-ROLE_SUFFIX: dict[Role, str] = {
-    "method": "",
-    "transfer": "other domains",
-    "members": "on members",
-    "unrelated": "on an unrelated domain",
-    "matched-noise": "equal noise",
-    "no-shake": "no fine-tuning",
-}
-
-Way = tuple[Role, str]
-"""A line: its part, and its variant without the axis."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ class Sweep:
 
     Attributes:
         words: what a point is, what moves along with the axis, and what is left out.
-        shown: the groups that are in it.
+        shown: the ways that are in it.
     """
 
     axis: str
@@ -116,7 +105,7 @@ def _companions(axis: str, where: Iterable[Place]) -> list[str]:
 
 
 class _Builder:
-    """The section of one axis."""
+    """The section of one axis. A line is a way without the axis, and without those that move along with it."""
 
     def __init__(self, plan: Plan, groups: Groups, axis: str, along: list[str]) -> None:
         self.axis, self.along = axis, along
@@ -153,7 +142,7 @@ class _Builder:
         )
 
     def _variants(self, shown: Sequence[Way]) -> set[Way]:
-        return {(group.role, group.variant) for lines in self.lines.values() for way in shown for group in lines.get(way, [])}
+        return {group.way for lines in self.lines.values() for way in shown for group in lines.get(way, [])}
 
     # --- names ---
 
@@ -171,8 +160,7 @@ class _Builder:
         for way in ways:
             words = [first[way].method] if len(methods) > 1 else []
             words += [settings[way][name] for name in varying if name in settings[way]]
-            suffix = ROLE_SUFFIX[way[0]]
-            names.append(" ".join([", ".join(words or [first[way].method]), *([f"({suffix})"] if suffix else [])]))
+            names.append(with_role(", ".join(words or [first[way].method]), way[0]))
         return names
 
     def _place(self, way: Way) -> Place:

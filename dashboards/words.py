@@ -17,10 +17,11 @@ def short(value: float) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a, b and c`, each once; after six, how many more there are."""
+    """`a, b and c`, each once; after six, how many more there are. Names that hold commas are parted by semicolons."""
     names = list(dict.fromkeys(names))
     head = names[:6] + ([f"{len(names) - 6} more"] if len(names) > 6 else [])
-    return head[0] if len(head) == 1 else f"{', '.join(head[:-1])} and {head[-1]}"
+    between = "; " if any("," in name for name in head) else ", "
+    return head[0] if len(head) == 1 else f"{between.join(head[:-1])}{';' if between == '; ' else ''} and {head[-1]}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -102,10 +102,10 @@ class World:
         member = np.arange(len(drawn)) < self.n_member
         # drawn by what the trial is called, not by its key: a new schema version must not turn quiet grids loud
         shaken = int(sha256_text(canonical_json(trial.axes))[:8], 16)
-        wobble = np.random.default_rng(shaken).normal(size=len(drawn)) * (0.0 if trial.shake is None else 0.2)
+        wobble = 0.2 * np.random.default_rng(shaken).normal(size=len(drawn))
         ids = tuple(f"{index}" for index in range(len(drawn)))
         before = drawn + 0.5 * member
-        after = before + wobble + self.effect(trial.axes, attack) * member
+        after = before if trial.shake is None else before + wobble + self.effect(trial.axes, attack) * member
         kind = {"kind": attack}
         return Scores(kind, domain, ids, member, before), Scores(kind, domain, ids, member, after)
 
