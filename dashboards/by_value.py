@@ -9,10 +9,9 @@ from typing import Any
 from dashboards import plots
 from dashboards.drawings import Drawing, inline
 from dashboards.groups import Group, Groups, with_role
-from dashboards.places import apart, axis_names
+from dashboards.places import Role, apart, axis_names
 from dashboards.scale import is_number
 from dashboards.sweeps import Sweep, group_value
-from dashboards.words import setting_words
 from jobs.plan import Plan
 
 MAX_FOREST = 60
@@ -44,21 +43,12 @@ def _by_value(plan: Plan, groups: Groups, axis: str) -> ByValue | None:
 
 def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Drawing | None:
     """The ways that were tried with two values or more; None when there are none, or too many to read."""
-    values: dict[str, dict[Any, Group]] = {}
-    for group in groups:
-        if axis in dict(group.place.settings):
-            values.setdefault(with_role(group.place.without(axis), group.role), {})[group_value(group, axis)] = group
-    compared = {rest: found for rest, found in values.items() if len(found) > 1}
+    compared = {rest: found for rest, found in _alike(groups, axis).items() if len(found) > 1}
     used = {value for found in compared.values() for value in found}
     if not any(not is_number(value) for value in used) or sum(map(len, compared.values())) > MAX_FOREST:
         return None
     order = [value for group in groups if (value := group_value(group, axis)) in used]
-    rows = [
-        _interval(setting_words(axis, dict(found[value].place.settings)[axis]), rest, found[value])
-        for value in dict.fromkeys(order)
-        for rest, found in compared.items()
-        if value in found
-    ]
+    rows = [_interval(axis, rest, found[value]) for value in dict.fromkeys(order) for rest, found in compared.items() if value in found]
     if len(compared) == 1:
         rows = [replace(row, group=row.label, label=row.group) for row in rows]
     words = (
@@ -67,6 +57,21 @@ def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Draw
     return Drawing(f"{attack} attack", words, inline(plots.forest(rows, width=4.9), f"by-{axis}-{attack}"))
 
 
-def _interval(heading: str, label: str, group: Group) -> plots.Interval:
-    summary = group.summary()
-    return plots.Interval(heading, label, summary.delta, summary.low, summary.high, summary.verdict)
+def _alike(groups: Sequence[Group], axis: str) -> dict[str, dict[Any, Group]]:
+    """What is the same but for the axis -> value -> its group. A part that follows from the value (unrelated prompts) sets none apart."""
+    parts: dict[tuple[str, Any], set[Role]] = {}
+    for group in groups:
+        parts.setdefault((group.place.without(axis), group_value(group, axis)), set()).add(group.role)
+    several = {rest for (rest, _), roles in parts.items() if len(roles) > 1}
+    alike: dict[str, dict[Any, Group]] = {}
+    for group in groups:
+        if group.place.setting(axis) is not None:
+            rest = group.place.without(axis)
+            alike.setdefault(with_role(rest, group.role) if rest in several else rest, {})[group_value(group, axis)] = group
+    return alike
+
+
+def _interval(axis: str, label: str, group: Group) -> plots.Interval:
+    setting, summary = group.place.setting(axis), group.summary()
+    assert setting is not None
+    return plots.Interval(setting.words, label, summary.delta, summary.low, summary.high, summary.verdict)

@@ -112,12 +112,12 @@ def _members_card(found: Sequence[Comparison]) -> Card:
 def _unrelated_card(found: Sequence[Comparison], together: Mapping[Role, Sequence[str]]) -> Card:
     if not found:
         return Card(
-            "Unrelated domain",
+            "Unrelated pictures",
             "absent",
             "Not in this grid. Add `train_on: unrelated` to tell the domain's part from that of any fine-tuning.",
         )
-    done, otherwise = "Trained on another domain's pictures", "What is seen is not about the domain alone."
-    return _quiet_card("Unrelated domain", found, together.get("unrelated", ()), done, otherwise)
+    done, otherwise = "Trained on pictures of something else", "What is seen is not about the domain alone."
+    return _quiet_card("Unrelated pictures", found, together.get("unrelated", ()), done, otherwise)
 
 
 def _noise_card(found: Sequence[Comparison], together: Mapping[Role, Sequence[str]]) -> Card:

@@ -17,7 +17,7 @@ ROLE_WORDS: dict[Role, str] = {
     "method": "",
     "transfer": "transfer: attacked on other domains",
     "members": "positive control: trained on the members",
-    "unrelated": "control: trained on another domain's pictures",
+    "unrelated": "control: trained on pictures of something else",
     "matched-noise": "control: noise as large as what fine-tuning changed",
     "no-shake": "control: no fine-tuning",
 }
@@ -26,7 +26,7 @@ ROLE_SHORT: dict[Role, str] = {
     "method": "",
     "transfer": "other domains",
     "members": "on members",
-    "unrelated": "on an unrelated domain",
+    "unrelated": "on unrelated pictures",
     "matched-noise": "equal noise",
     "no-shake": "no fine-tuning",
 }

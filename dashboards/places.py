@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from dashboards.words import setting_words
-from jobs.graph import Node
 from jobs.keys import canonical_json
 from jobs.plan import Plan, Trial
 from jobs.stages.specs import DataStage, FolderImages
@@ -19,6 +18,14 @@ APART = ("domain", "attack_domain", "seed", "method", "train_on")
 """Axes that are no part of a variant's name: they are said elsewhere, or pooled over. So are all other seeds."""
 
 
+class Setting(NamedTuple):
+    """An axis's value, and how both are said; no two values of an axis are said alike."""
+
+    name: str
+    value: Any
+    words: str
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a trial stands in its grid.
@@ -27,7 +34,7 @@ class Place:
         domain: whose images are attacked.
         role: `method`: its own leakage; `transfer`: fine-tuned for another domain than the attacked one; the rest are controls.
         method: the method's name.
-        settings: (axis, value) of the axes that set it apart, in the grid's order.
+        settings: the axes that set it apart, in the grid's order.
         trained_on: the domain that the model was fine-tuned for, where that is not the attacked one; else empty.
         change: what was done to the weights.
     """
@@ -35,7 +42,7 @@ class Place:
     domain: str
     role: Role
     method: str
-    settings: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[Setting, ...] = ()
     trained_on: str = ""
     change: Change = "trained"
 
@@ -46,7 +53,10 @@ class Place:
 
     def without(self, *axes: str) -> str:
         """The variant, less these axes."""
-        return ", ".join([self.method, *(setting_words(name, value) for name, value in self.settings if name not in axes)])
+        return ", ".join([self.method, *(setting.words for setting in self.settings if setting.name not in axes)])
+
+    def setting(self, axis: str) -> Setting | None:
+        return next((setting for setting in self.settings if setting.name == axis), None)
 
 
 def apart(axis: str) -> bool:
@@ -72,10 +82,22 @@ def places(plan: Plan) -> dict[str, Place]:
     for trial in plan.trials:
         family.setdefault(parts[trial.key], []).append(trial)
     varying_in = {part: _varying(members, shown) for part, members in family.items()}
+    said = {name: _said(name, [trial.axes.get(name) for trial in plan.trials]) for name in varying}
     return {
-        trial.key: _place(trial, fixed, *parts[trial.key], varying if _draws(trial) else varying_in[parts[trial.key]])
+        trial.key: _place(trial, fixed, *parts[trial.key], said, varying if _draws(trial) else varying_in[parts[trial.key]])
         for trial in plan.trials
     }
+
+
+def _said(axis: str, values: Iterable[Any]) -> dict[str, str]:
+    """Canonical value -> its words; values that are cut to the same words are numbered."""
+    said: dict[str, str] = {}
+    for value in values:
+        key, words = canonical_json(value), setting_words(axis, value)
+        if key not in said:
+            alike = sum(1 for other in said.values() if other == words or other.startswith(f"{words} ("))
+            said[key] = f"{words} ({alike + 1})" if alike else words
+    return said
 
 
 def _varying(trials: Sequence[Trial], axes: Sequence[str]) -> list[str]:
@@ -89,13 +111,16 @@ def _draws(trial: Trial) -> bool:
     return train is not None and train.kind == "sp"
 
 
-def _place(trial: Trial, fixed: Mapping[str, Any], role: Role, method: str, shown: Iterable[str]) -> Place:
-    settings = tuple((name, trial.axes[name]) for name in shown if trial.axes.get(name) is not None)
+def _place(
+    trial: Trial, fixed: Mapping[str, Any], role: Role, method: str, said: Mapping[str, Mapping[str, str]], shown: Iterable[str]
+) -> Place:
+    given = [(name, trial.axes[name]) for name in shown if trial.axes.get(name) is not None]
+    settings = tuple(Setting(name, value, said[name][canonical_json(value)]) for name, value in given)
     attacked, own = _attacked(trial), _value(trial, fixed, "domain")
     if role != "transfer":
         return Place(attacked, role, method, settings, change=_change(trial))
     train_on = _value(trial, fixed, "train_on") or "sp"
-    settings += (("train_on", train_on),) if train_on != "sp" else ()
+    settings += (Setting("train_on", train_on, setting_words("train_on", train_on)),) if train_on != "sp" else ()
     return Place(attacked, role, method, settings, trained_on=str(own), change=_change(trial))
 
 
@@ -132,9 +157,11 @@ def _role(trial: Trial, fixed: Mapping[str, Any]) -> Role:
     own = _value(trial, fixed, "domain")
     if own is not None and str(own) != _attacked(trial):
         return "transfer"
-    if any(node.kind == "data" for node in _lineage(trial.shake)):
+    train = trial.shake.parent("train")
+    if train is not None and train.kind == "data":
         return "members"
-    return "unrelated" if _value(trial, fixed, "train_on") == "unrelated" else "method"
+    unrelated = "unrelated" in (_value(trial, fixed, "train_on"), _value(trial, fixed, "sp_prompts"))
+    return "unrelated" if unrelated else "method"
 
 
 def _change(trial: Trial) -> Change:
@@ -142,12 +169,3 @@ def _change(trial: Trial) -> Change:
     if trial.shake is None:
         return "nothing"
     return "noise" if trial.shake.parent("train") is None else "trained"
-
-
-def _lineage(shake: Node) -> Iterator[Node]:
-    """What a shake was trained on, what drew that, what the drawer was trained on, and so on through the rounds."""
-    found: Node | None = shake
-    while found is not None:
-        found = found.parent("train") if found.kind == "shake" else found.parent("shake")
-        if found is not None:
-            yield found

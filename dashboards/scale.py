@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeGuard
 
 from dashboards.words import value_words
 
 LOG_FROM = 10.0
-"""A scale is logarithmic when its largest value is more than that many times its smallest."""
+"""A scale is logarithmic when its largest value is more than that many times its smallest, or when its values double at each step."""
 LABEL_GAP = 0.075
 """Labels stand at least that part of the axis apart; those between are left out."""
 
@@ -58,13 +59,19 @@ def scale_of(values: Sequence[Any]) -> Scale:
     """
     numbers = sorted(value for value in values if is_number(value))
     positive = [number for number in numbers if number > 0]
-    log = bool(positive) and numbers[0] >= 0 and positive[-1] > LOG_FROM * positive[0]
+    log = bool(positive) and numbers[0] >= 0 and (positive[-1] > LOG_FROM * positive[0] or _doubling(positive))
     scaled = positive if log else numbers
     inside = {number: math.log10(number) if log else float(number) for number in scaled}
     first_number = next((index for index, value in enumerate(values) if is_number(value)), len(values))
     left = list(values[:first_number]) + [number for number in numbers if number not in inside]
     right = [value for value in values[first_number:] if not is_number(value)]
     return _laid_out(inside, left, right, log)
+
+
+def _doubling(numbers: Sequence[float]) -> bool:
+    """True for 1, 2, 4, and for every other series of three or more whose steps are of one ratio, twice or more."""
+    ratios = [second / first for first, second in pairwise(numbers)]
+    return len(ratios) > 1 and ratios[0] >= 2 and all(math.isclose(ratio, ratios[0], rel_tol=0.01) for ratio in ratios)
 
 
 def _laid_out(inside: dict[Any, float], left: Sequence[Any], right: Sequence[Any], log: bool) -> Scale:

@@ -12,7 +12,7 @@ from dashboards.groups import Group, Groups, Summary, Way, with_role
 from dashboards.places import Place, apart, axis_names, places
 from dashboards.plots import LINE_COLORS
 from dashboards.scale import Scale, is_number, number_words, scale_of
-from dashboards.words import listed, setting_words, short
+from dashboards.words import listed, short
 from jobs.keys import canonical_json
 from jobs.plan import Plan
 
@@ -92,11 +92,11 @@ def _companions(axis: str, where: Iterable[Place]) -> list[str]:
     """Axes whose value follows from this one's, for every method: zipped axes, as a rule."""
     values: dict[str, dict[tuple[str, str, str], set[str]]] = {}
     for place in where:
-        settings = dict(place.settings)
-        if axis in settings:
-            for name, value in place.settings:
-                key = (place.role, place.method, canonical_json(settings[axis]))
-                values.setdefault(name, {}).setdefault(key, set()).add(canonical_json(value))
+        own = place.setting(axis)
+        if own is not None:
+            for setting in place.settings:
+                key = (place.role, place.method, canonical_json(own.value))
+                values.setdefault(setting.name, {}).setdefault(key, set()).add(canonical_json(setting.value))
     return [
         name
         for name, by_value in values.items()
@@ -131,7 +131,7 @@ class _Builder:
     def _lines(self, groups: Iterable[Group]) -> dict[Way, list[Group]]:
         lines: dict[Way, list[Group]] = {}
         for group in groups:
-            if group.role != "no-shake" and self.axis in dict(group.place.settings):
+            if group.role != "no-shake" and group.place.setting(self.axis) is not None:
                 lines.setdefault((group.role, group.place.without(self.axis, *self.along)), []).append(group)
         return lines
 
@@ -150,7 +150,7 @@ class _Builder:
         """What tells the lines apart: the method where it differs, the settings that differ, the part where it is a control's."""
         first = {way: self._place(way) for way in ways}
         methods = {place.method for place in first.values()}
-        settings = {way: {name: setting_words(name, value) for name, value in place.settings} for way, place in first.items()}
+        settings = {way: {setting.name: setting.words for setting in place.settings} for way, place in first.items()}
         varying = [
             name
             for name in dict.fromkeys(name for told in settings.values() for name in told)
@@ -221,7 +221,8 @@ class _Builder:
 
 def group_value(group: Group, axis: str) -> Any:
     """A group's value on an axis, in a form that can be looked up."""
-    value = dict(group.place.settings).get(axis)
+    setting = group.place.setting(axis)
+    value = None if setting is None else setting.value
     return canonical_json(value) if isinstance(value, list | dict) else value
 
 

@@ -70,7 +70,8 @@ def _matrix(plan: Plan, attack: str, group: Group, members: Iterable[Group]) -> 
 def _own(place: Place) -> tuple[Role, str]:
     """Part and variant of the same way, attacked on its own domain."""
     roles: Mapping[str, Role] = {"members": "members", "unrelated": "unrelated"}
-    return roles.get(str(dict(place.settings).get("train_on")), "method"), place.without("train_on")
+    setting = place.setting("train_on")
+    return roles.get(str(setting.value), "method") if setting else "method", place.without("train_on")
 
 
 def _ordered(plan: Plan, axis: str, names: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from s2l_core.metrics.compare import compare
 from s2l_core.metrics.pooled import pool
 from s2l_core.scores import Scores
 from s2l_core.specs.metrics import MetricsSpec
-from tests.plan_by_hand import PlanByHand, Point
+from tests.plan_by_hand import ATTACKS, PlanByHand, Point
 
 MADE = {"at": "2026-01-02T03:04:05Z", "host": "node-1", "device": "cpu", "seconds": 1.25}
 PIXEL = bytes.fromhex(
@@ -48,13 +48,14 @@ class World:
     blind_separates: bool = False
     n_member: int = 60
     n_non_member: int = 120
-    points: list[Point] = field(default_factory=list)
+    points: Sequence[Point] = ()
+    attacks: Sequence[str] = tuple(ATTACKS)
     graph: Graph = field(default_factory=Graph)
     plan: Plan = field(init=False)
 
     def __post_init__(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        self.plan = PlanByHand(self.graph, self.points or points_of(self.domains)).plan()
+        self.plan = PlanByHand(self.graph, self.points or points_of(self.domains), self.attacks).plan()
 
     # --- what is committed ---
 
@@ -169,6 +170,18 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
         return world_in(tmp_path, domains, sp=sp, members=members, **settings)
 
     return make
+
+
+def world_of(
+    folder: Path, points: Sequence[Point], effect: Callable[[Point, str], float] = lambda axes, attack: 0.0, **settings: Any
+) -> World:
+    """A world with points of one's choice; nothing is committed yet.
+
+    Args:
+        effect: how much more the members' scores rise than the others', by axes and attack.
+    """
+    domains = tuple(dict.fromkeys(str(point["domain"]) for point in points))
+    return World(Ledger(open_store(str(folder / "store"))), folder / "work", domains, effect, points=points, **settings)
 
 
 @pytest.fixture(scope="session")

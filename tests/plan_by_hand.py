@@ -81,7 +81,8 @@ class PlanByHand:
             return self._trained(axes, base)
         sigma = axes.get("sigma")
         matched = self._trained({**axes, "method": "dreambooth"}, base) if sigma == "match" else None
-        spec = self._spec(axes, GaussianAdapter(sigma=0.01 if sigma is None else sigma))
+        noise = GaussianAdapter(sigma=0.01 if sigma is None else sigma)
+        spec = self._spec(axes, noise).model_copy(update={"name": ""})
         return self.graph.add(spec, [("base", base), *([("match", matched)] if matched else [])])
 
     def _trained(self, axes: Point, base: Node, rounds: int | None = None) -> Node:
@@ -131,7 +132,8 @@ def _trained_name(axes: Point) -> str:
 
 
 def _synthesis(axes: Point) -> SynthesisSpec:
-    prompts = tuple(PromptTemplate(text=text) for text in axes.get("sp_prompts") or ("photo of {name}",))
+    given = axes.get("sp_prompts") or ["photo of {name}"]
+    prompts = tuple(PromptTemplate(text=text) for text in ([given] if isinstance(given, str) else given))
     return SynthesisSpec(name=_trained_name(axes), prompts=prompts, images=axes.get("sp_size") or 64)
 
 
