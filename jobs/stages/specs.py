@@ -132,6 +132,7 @@ class BlindStage(StageSpec):
 
 
 class MetricsStage(StageSpec):
+    schema_version: ClassVar[int] = 2
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
 
