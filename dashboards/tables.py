@@ -30,8 +30,8 @@ def to_csv(rows: Rows, columns: Sequence[str] = ()) -> bytes:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0] if rows else columns)
-    if rows:
+    if rows or columns:
+        writer.writerow(rows[0] if rows else columns)
         writer.writerows([_csv_text(value) for value in row.values()] for row in rows)
     return text.getvalue().encode()
 

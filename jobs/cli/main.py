@@ -61,6 +61,11 @@ def main() -> None:
     except BrokenPipeError:  # `| head` has read enough
         _abandon_stdout()
         code = 0
+    except SystemExit as ended:  # click exits with 1 when the pipe breaks while it prints
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        _abandon_stdout()
+        code = 0
     except OSError as error:
         click.echo(f"s2l: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         _abandon_stdout()

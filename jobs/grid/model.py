@@ -17,7 +17,7 @@ from s2l_core.specs.synthesis import PromptTemplate
 from s2l_core.specs.training import Precision
 
 Text = Annotated[str, Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=10**18)]
 
 
 class MethodSpec(Spec):

@@ -204,10 +204,10 @@ class Ledger:
     def _put_blob(self, payload: Payload, path: Path) -> None:
         """Make sure that the blob is there, whole: one that lies there already may be what a failing disk left."""
         name = Paths.blob(payload.sha256)
-        if self.store.size(name) != payload.size or not self._is_whole(payload):
-            self.store.put_file(name, path)
-        if self.store.size(Paths.dropped(payload.sha256)) is not None:
-            self.store.delete(Paths.dropped(payload.sha256))
+        if self.store.size(name) == payload.size and self._is_whole(payload):
+            return
+        self.store.put_file(name, path)
+        self.store.delete(Paths.dropped(payload.sha256))  # if it was dropped, it is here again, and may not get lost unseen
 
     def _is_whole(self, payload: Payload) -> bool:
         digest = hashlib.sha256()

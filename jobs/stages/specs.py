@@ -132,7 +132,6 @@ class BlindStage(StageSpec):
 
 
 class MetricsStage(StageSpec):
-    schema_version: ClassVar[int] = 2
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
 

@@ -50,7 +50,7 @@ class FolderStore:
         place = next(path for path in (self.root, *self.root.parents) if path.exists())
         if not place.is_dir():
             below = "" if place == self.root else f", so that {self.root} cannot be a folder below it"
-            raise InputError(f"the store must be a folder or s3://bucket/prefix; {place} is no folder{below}")
+            raise InputError(f"the store must be a folder or s3://bucket/prefix; {place} is a file{below}")
 
     def get(self, name: str) -> Stored:
         with _translated(name, self.url):

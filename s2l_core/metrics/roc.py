@@ -24,16 +24,16 @@ def auc(member: ArrayLike, non_member: ArrayLike) -> float:
 
 
 def tpr_at_fpr(member: ArrayLike, non_member: ArrayLike, fpr: float) -> tuple[float, float]:
-    """The largest TPR on the step ROC whose FPR is at most `fpr`, and the smallest FPR at which it is reached; ties are one step.
+    """The largest TPR on the step ROC whose FPR is at most `fpr`, and the FPR that is achieved there; ties are one step.
+
+    The threshold is a matter of the non-members alone: where the ROC is flat, the achieved FPR is the largest that `fpr` allows.
 
     Raises:
         ValueError: a class is empty, a score is not finite, or `fpr` is not within 0 and 1.
     """
     members, non_members = checked_scores(member, "member"), checked_scores(non_member, "non-member")
-    found = members[members > strict_threshold(non_members, fpr)]
-    if not len(found):
-        return 0.0, 0.0
-    return len(found) / len(members), float((non_members >= found.min()).mean())
+    threshold = strict_threshold(non_members, fpr)
+    return float((members > threshold).mean()), float((non_members > threshold).mean())
 
 
 def strict_threshold(non_member: Floats, fpr: float) -> float:
