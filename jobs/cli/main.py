@@ -58,12 +58,7 @@ def main() -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         code = _interrupted()
-    except BrokenPipeError:  # `| head` has read enough
-        _abandon_stdout()
-        code = 0
-    except SystemExit as ended:  # click exits with 1 when the pipe breaks while it prints
-        if not isinstance(ended.__context__, BrokenPipeError):
-            raise
+    except (BrokenPipeError, SystemExit):  # `| head` has read enough; where click prints, this is the one time it exits by itself
         _abandon_stdout()
         code = 0
     except OSError as error:
