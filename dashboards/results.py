@@ -129,6 +129,11 @@ def rows_of(plan: Plan, found: list[Cell]) -> list[dict[str, Any]]:
     return [_row(cell, names, metric) for cell in found for metric in sorted(cell.document["metrics"])]
 
 
+def columns(plan: Plan) -> list[str]:
+    """The columns of `rows`, also where there is no row yet."""
+    return ["trial_key", *axis_names(plan), "attack", "metric", *MEASURES, "n_member", "n_non_member"]
+
+
 def axis_names(plan: Plan) -> list[str]:
     """The axes of a plan in the grid's order, then any that only some trials have."""
     names = dict.fromkeys(plan.axes)

@@ -26,7 +26,7 @@ def status(grid: str, sets: tuple[str, ...], store: str | None, as_json: bool) -
     from dashboards import status as view
 
     plan = load_plan(grid, sets)
-    found = view.status(plan, open_ledger(store))
+    found = view.status(plan, open_ledger(store, look_only=True))
     click.echo(json.dumps(found) if as_json else view.text(plan, found))
 
 
@@ -42,12 +42,20 @@ def results(grid: str, sets: tuple[str, ...], store: str | None, form: str, outp
     The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
     """
     from dashboards import tables
-    from dashboards.results import rows
+    from dashboards.results import columns, rows
 
-    found = rows(load_plan(grid, sets), open_ledger(store))
-    writers = {"csv": tables.to_csv, "json": tables.to_json, "parquet": tables.to_parquet}
+    plan = load_plan(grid, sets)
+    found = rows(plan, open_ledger(store, look_only=True))
     terminal = output is None and sys.stdout.isatty()
-    content = writers[form](found) if form in writers else tables.to_table(found, color=terminal)
+    if form == "csv":
+        content = tables.to_csv(found, columns(plan))
+    elif form == "table":
+        content = tables.to_table(found, color=terminal)
+    else:
+        content = tables.to_json(found) if form == "json" else tables.to_parquet(found)
+    missing = len(plan.trials) - len({row["trial_key"] for row in found})
+    if missing:
+        click.echo(f"s2l: {missing} of {len(plan.trials)} trials are not in this table: see s2l status {grid}", err=True)
     if output is not None:
         _write(output, content)
         click.echo(f"wrote {output}", err=True)
@@ -67,7 +75,7 @@ def show(trial: str, grid: str | None, sets: tuple[str, ...], store: str | None,
     from dashboards import show as view
     from jobs.grid.registered import plans_of
 
-    ledger = open_ledger(store)
+    ledger = open_ledger(store, look_only=True)
     plans = [load_plan(grid, sets)] if grid else plans_of(ledger)
     found = view.show(_plan_with(plans, trial), ledger, trial)
     click.echo(json.dumps(found) if as_json else view.text(found))
@@ -91,7 +99,7 @@ def report(grid: str, sets: tuple[str, ...], store: str | None, output: Path, sh
     """One self-contained HTML page: what was found, in plain words first, then tables, ROC curves, controls and how to reproduce it."""
     from dashboards.report import report as page
 
-    _write(output, page(load_plan(grid, sets), open_ledger(store), show_private=show_private).encode())
+    _write(output, page(load_plan(grid, sets), open_ledger(store, look_only=True), show_private=show_private).encode())
     click.echo(str(output))
 
 

@@ -59,11 +59,11 @@ def tracking_uri(tracking: str | None) -> str:
     return found or f"sqlite:///{Path(DATA_FOLDER).absolute() / 'mlflow.db'}"
 
 
-def open_ledger(store: str | None) -> Ledger:
+def open_ledger(store: str | None, *, look_only: bool = False) -> Ledger:
     from jobs.ledger.ledger import Ledger
     from jobs.store.open import open_store
 
-    return Ledger(open_store(store_url(store)), notice=lambda text: click.echo(f"s2l: {text}", err=True))
+    return Ledger(open_store(store_url(store)), notice=lambda text: click.echo(f"s2l: {text}", err=True), look_only=look_only)
 
 
 def load_plan(grid: str, sets: tuple[str, ...]) -> Plan:

@@ -22,7 +22,7 @@ def plan(grid: str, sets: tuple[str, ...], store: str | None, as_json: bool) -> 
     from jobs.demand import count
 
     planned = load_plan(grid, sets)
-    stages = count(planned, open_ledger(store))
+    stages = count(planned, open_ledger(store, look_only=True))
     if as_json:
         answer = {"grid": planned.grid, "trials": len(planned.trials), "axes": planned.axes, "stages": stages, "grid_key": planned.grid_key}
         click.echo(json.dumps(answer))

@@ -7,7 +7,7 @@ import json
 import click
 
 from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, set_option, store_option, tracking_option, tracking_uri
-from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED
+from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED, InputError
 
 
 @click.command()
@@ -18,7 +18,10 @@ def verify(store: str | None, repair: bool, as_json: bool) -> int:
     """Re-hash every artifact in the store. Exit code 3, and the kind and key of each bad stage, when something is corrupt."""
     from jobs.ledger import verify as check
 
-    problems = check.verify(open_ledger(store), repair=repair)
+    ledger = open_ledger(store)
+    if next(iter(ledger.store.list("")), None) is None:
+        raise InputError(f"there is nothing in the store {ledger.store.url}; name the one to verify with --store")
+    problems = check.verify(ledger, repair=repair)
     bad = [problem for problem in problems if problem.severity == "error"]
     if as_json:
         rows = [{"kind": p.kind, "key": p.key, "what": p.what, "where": p.where, "severity": p.severity} for p in problems]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.attacks import AttackSpec
@@ -17,6 +17,7 @@ from s2l_core.specs.synthesis import PromptTemplate
 from s2l_core.specs.training import Precision
 
 Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=10**18)]
 
 
 class MethodSpec(Spec):
@@ -43,8 +44,8 @@ class Point(BaseModel):
         "tiny-faces",
         description="The data set of members and non-members: `tiny-faces` (drawn), or an imagefolder (from the current folder).",
     )
-    seed: NonNegativeInt = Field(0, description="Seed of the fine-tuning. It re-keys neither base, SP set nor `before`.")
-    sp_seed: NonNegativeInt = Field(0, description="Seed of the SP set and of the class images for prior preservation.")
+    seed: Seed = Field(0, description="Seed of the fine-tuning. It re-keys neither base, SP set nor `before`.")
+    sp_seed: Seed = Field(0, description="Seed of the SP set and of the class images for prior preservation.")
     rank: PositiveInt | None = Field(None, description="LoRA rank; the preset's 8 when absent. Only where a LoRA is trained.")
     alpha: PositiveFloat | Literal["rank"] | None = Field(
         None,
@@ -87,7 +88,7 @@ class Point(BaseModel):
     fprs: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = Field(
         (0.01, 0.001), description="False positive rates at which the true positive rate is reported."
     )
-    bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="Bootstrap draws for the intervals of TPR at an FPR.")
+    bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = Field(1000, description="Bootstrap draws for the intervals of TPR at an FPR.")
 
 
 FIELDS: tuple[str, ...] = tuple(Point.model_fields)

@@ -176,7 +176,7 @@ def _read_attack(raw: Any, what: str) -> tuple[str, Any]:
 
 
 def _read_fprs(raw: Any) -> Named:
-    values = []
+    values: list[float] = []
     for number, one in enumerate(_nonempty_list(raw, "rates between 0 and 1")):
         try:
             value = float("x" if isinstance(one, bool) else one)
@@ -184,8 +184,8 @@ def _read_fprs(raw: Any) -> Named:
             raise ValueError(f"[{number}]: got {show(one)}; it must be a number between 0 and 1") from None
         if not 0 < value < 1:
             raise ValueError(f"[{number}]: got {show(one)}; it must be between 0 and 1 (1 % is 0.01)")
-        if value in values:
-            raise ValueError(f"[{number}]: {show(one)} is given twice")
+        if f"{value:g}" in [f"{other:g}" for other in values]:
+            raise ValueError(f"[{number}]: {show(one)} is given twice, as far as six digits tell")
         values.append(value)
     values.sort(reverse=True)
     return Named(",".join(map(str, values)), tuple(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,8 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["show", "ffff"], 2, "ffff"),
         (["pretrain", "no-such-folder", "-o", "out"], 2, "no-such-folder"),
         (["verify", "--store", "s3://bucket/prefix"], 4, "s3"),
+        (["verify", "--store", "no-such-store"], 2, "there is nothing in the store"),
+        (["plan", "smoke", "--store", "/dev/null/store"], 2, "/dev/null is a file"),
     ],
 )
 def test_bad_input_ends_with_its_exit_code_and_says_what_to_do(home: Home, args: list[str], code: int, said: str) -> None:
@@ -113,6 +116,30 @@ def test_bad_input_ends_with_its_exit_code_and_says_what_to_do(home: Home, args:
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_reader_that_has_read_enough_is_no_error(home: Home) -> None:
+    command = " ".join(shlex.quote(word) for word in home.command("plan", "quickstart", "--json"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=home.folder,
+        env=home.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("args", [["plan", "smoke", "--json"], ["results", "smoke", "--format", "csv"]])
+def test_a_full_disk_behind_stdout_is_said_without_a_traceback(home: Home, args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            home.command(*args), cwd=home.folder, env=home.environment(), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 4
+    assert b"No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_status_and_results_of_a_grid_that_was_never_run(home: Home) -> None:

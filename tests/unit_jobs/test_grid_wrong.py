@@ -134,6 +134,12 @@ WRONG = [
     ("a seed that is no number", OK + "  seed: [zero]", 'g.yaml:6: axes.seed[0]: got "zero"; it must be a whole number'),
     ("a negative seed", OK + "  seed: [-1]", "g.yaml:6: axes.seed[0]: got -1; it must be at least 0"),
     ("a seed that YAML reads as a bool", OK + "  seed: [true]", "g.yaml:6: axes.seed[0]: got true; it must be a whole number"),
+    ("a seed of 20 digits", OK + f"  seed: [{10**19}]", f"g.yaml:6: axes.seed[0]: got {10**19}; it must be less than 1e+18"),
+    (
+        "FPRs that print alike",
+        "name: g\nfixed: {fprs: [0.01, 0.010000001]}",
+        "g.yaml:2: fixed.fprs[1]: 0.010000001 is given twice, as far as six digits tell",
+    ),
     ("half a seed", OK + "  seed: [0.5]", "g.yaml:6: axes.seed[0]: got 0.5; it must be a whole number"),
     ("a learning rate in words", "name: g\nfixed: {lr: fast}", 'g.yaml:2: fixed.lr: got "fast"; it must be a number'),
     ("a learning rate of zero", "name: g\nfixed: {lr: 0}", "g.yaml:2: fixed.lr: got 0; it must be greater than 0"),

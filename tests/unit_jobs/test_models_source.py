@@ -281,3 +281,11 @@ def test_a_folder_that_changed_or_is_not_here_is_refused(photos: Path, tmp_path:
     shutil.copyfile(photos / "s2" / "1.pgm", photos / "s2" / "2.pgm")
     with pytest.raises(InputError, match=r"the images of s2 in .*photos changed since the grid was planned"):
         data.run(job(spec, tmp_path / "out", **{content: photos}))
+
+
+@pytest.mark.parametrize(("name", "keep"), [("unet", 1000), ("vae", 0), ("text_encoder", -1)])
+def test_a_weight_file_that_is_cut_short_is_refused_at_planning_by_its_name(model: Path, name: str, keep: int) -> None:
+    (file,) = (model / name).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(InputError, match=rf"{name}/\S+\.safetensors is no whole safetensors file: [\d,]+ bytes, .*download or save"):
+        resolve_model(str(model))
