@@ -133,6 +133,10 @@ def test_a_weight_that_dense_and_lora_change_counts_with_the_sum_of_both(model: 
             r"no projection of the text_encoder is called 'vproj'; the nearest are v_proj",
         ),
         (LoraAdapter(vae_targets=("to_quay",), rank=1), r"no projection of the vae is called 'to_quay'; the nearest are \w+"),
+        (
+            LoraAdapter(unet_targets=("0",), rank=1),
+            r"'0' names unet\.\S+ \(\w+\) too, which is no projection; give more of the name, such as \S+\.0$",
+        ),
         (LoraAdapter(unet_targets=("norm1",), rank=1), r"no projection of the unet is called 'norm1'"),
         (LoraAdapter(rank=17), r"rank 17 is larger than unet\.\S+to_q, whose rank is 16 at most; give a rank of 1 to 16"),
         (
@@ -149,6 +153,22 @@ def test_a_weight_that_dense_and_lora_change_counts_with_the_sum_of_both(model: 
 def test_one_that_does_not_fit_is_refused_and_says_what_does(model: StableDiffusion, spec: LoraAdapter, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attach(model, (spec,), seed=0)
+
+
+def test_what_peft_refuses_half_way_leaves_nothing_behind(model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    import peft
+
+    inject = peft.inject_adapter_in_model
+
+    def second_time_fails(config: object, module: torch.nn.Module, adapter_name: str) -> None:
+        if module is model.text_encoder:
+            raise ValueError("peft knows no such layer")
+        inject(config, module, adapter_name=adapter_name)
+
+    monkeypatch.setattr(peft, "inject_adapter_in_model", second_time_fails)
+    with pytest.raises(ValueError, match="peft knows no such layer"):
+        attach(model, (LoraAdapter(rank=1),), seed=0)
+    # and the fixture compares
 
 
 def test_a_convolutions_rank_counts_its_kernel(model: StableDiffusion) -> None:

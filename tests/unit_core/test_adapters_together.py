@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 from s2l_core.adapters import attach
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.specs.adapters import DenseAdapter, GaussianAdapter, LoraAdapter, NoAdapter, check_together
-from tests.adapter_cases import HYPER, LORA, TOKEN, unchanged
+from tests.adapter_cases import HYPER, LORA, TOKEN, WITH_TOKEN, disturb, output, unchanged
 
 DENSE, GAUSSIAN, NONE = DenseAdapter(), GaussianAdapter(), NoAdapter()
 
@@ -71,3 +72,15 @@ def test_no_two_parameters_of_a_combination_share_a_name(model: StableDiffusion)
     with attach(model, (TOKEN, DENSE, LORA, HYPER), seed=0) as on:
         assert len(on.parameters()) == alone
         assert len(on.files()) == 2 + 1 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    "pair", [(TOKEN, DENSE), (TOKEN, LORA), (TOKEN, HYPER), (HYPER, DENSE)], ids=lambda pair: "+".join(one.kind for one in pair)
+)
+def test_where_both_orders_are_allowed_they_give_the_same_model(model: StableDiffusion, pair: Any) -> None:
+    made = []
+    for order in (pair, pair[::-1]):
+        with attach(model, order, seed=4) as on:
+            disturb(on)
+            made.append(output(model, WITH_TOKEN))
+    assert torch.equal(*made)
