@@ -68,6 +68,9 @@ def test_sigma_zero_is_the_baseline_to_the_bit_even_where_a_weight_is_minus_zero
     with attach(model, (GaussianAdapter(sigma=0, modules=MODULES),), seed=1) as on:
         assert {name: value.numpy().tobytes() for name, value in weights_of(model).items()} == before
         assert on.change_norm() == 0
+    with attach(model, (GaussianAdapter(sigma=0.1),), seed=1):  # relative to a weight that is zero, noise is none
+        assert model.unet.conv_in.bias.numpy().tobytes() == before["unet.conv_in.bias"]
+        assert model.unet.conv_out.weight.numpy().tobytes() != before["unet.conv_out.weight"]
 
 
 def test_a_matched_noise_is_as_long_as_what_another_shake_changed(model: StableDiffusion) -> None:

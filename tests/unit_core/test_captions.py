@@ -8,7 +8,7 @@ from s2l_core.captions import prompts_for, replace_name
 from s2l_core.images import ImageRecord
 from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption, ReplaceName
 
-TEXTS = ("photo of Ada", "two people", "ada and an adaptor, Ada's", "ADA")
+TEXTS = ("photo of Ada", "two people", "ada and an adaptor, Ada's nada", "ADA")
 
 
 def records(*texts: str) -> list[ImageRecord]:
@@ -17,7 +17,7 @@ def records(*texts: str) -> list[ImageRecord]:
 
 def test_the_token_takes_the_names_place_and_no_other() -> None:
     made = prompts_for(records(*TEXTS), ReplaceName(name="ada", token="<a> <b>"), "ada")
-    assert made == ["photo of <a> <b>", "two people", "<a> <b> and an adaptor, <a> <b>'s", "<a> <b>"]
+    assert made == ["photo of <a> <b>", "two people", "<a> <b> and an adaptor, <a> <b>'s nada", "<a> <b>"]
 
 
 def test_a_name_of_several_words_is_found_however_it_is_spaced() -> None:
