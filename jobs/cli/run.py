@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.options import (
+    asked_again,
     grid_argument,
     json_option,
     load_plan,
     open_ledger,
+    profile_option,
     set_option,
     store_option,
     store_url,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @grid_argument
+@profile_option
 @set_option
 @store_option
 @tracking_option
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 @json_option
 def run(
     grid: str,
+    profile: str | None,
     sets: tuple[str, ...],
     store: str | None,
     tracking: str | None,
@@ -74,7 +78,7 @@ def run(
     from jobs.execute.run import run_plan
     from jobs.tracker.session import mirrored
 
-    planned = load_plan(grid, sets)
+    planned = load_plan(grid, sets, profile)
     ledger = open_ledger(store)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
     cluster = address or os.environ.get("RAY_ADDRESS")
@@ -87,7 +91,7 @@ def run(
             result = run_plan(planned, ledger, options, reporter, on_trial)
     finally:
         reporter.close()
-    _answer(planned, result, grid, as_json)
+    _answer(planned, result, asked_again(grid, profile), as_json)
     whole = result.counts()["done"] == len(result.states) and not result.failed  # a pooled stage belongs to no trial
     return EXIT_DONE if whole else EXIT_TRIALS_FAILED
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import GridError
+from jobs.grid.by_method import settle
 from jobs.grid.messages import listed
 from jobs.grid.model import FIELDS, POSITION, Grid, Point, label
 from jobs.grid.values import read_value
@@ -37,6 +38,11 @@ def defaults() -> dict[str, Any]:
         default = None if info.is_required() else info.default
         values[name] = None if default is None else read_value(name, list(default) if isinstance(default, tuple) else default)
     return values
+
+
+def base_row(grid: Grid) -> list[Any]:
+    """Fixed values and defaults, in the order of `FIELDS`."""
+    return [{**defaults(), **grid.fixed}[name] for name in FIELDS]
 
 
 def points(grid: Grid) -> Rows:
@@ -71,7 +77,7 @@ class _Spread:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.defaults = defaults()
-        self.base = [{**self.defaults, **grid.fixed}[name] for name in FIELDS]
+        self.base = base_row(grid)
         free = [name for name in grid.axes if name not in grid.when]
         self.dimensions: list[tuple[tuple[str, ...], list[tuple[Any, ...]]]] = [
             ((name,), [(value,) for value in grid.axes[name]]) for name in free
@@ -113,6 +119,8 @@ class _Spread:
             row = self.base.copy()
             for position, value in zip(positions, itertools.chain.from_iterable(combination), strict=True):
                 row[position] = value
+            if self.grid.by_method:
+                settle(self.grid, row, given)
             yield from self._with_conditional(row, conditional) if conditional else (tuple(row),)
 
     def _check_size(self, dimensions: Iterable[tuple[tuple[str, ...], list[Any]]]) -> None:

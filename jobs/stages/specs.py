@@ -6,7 +6,8 @@
 | base    |                                                                   | a diffusers folder                           |
 | sp      | base: base, shake: shake (optional: the next round's drawer)      | images.parquet                               |
 | prior   | base: base                                                        | images.parquet                               |
-| shake   | base: base, train: sp or data, prior: prior, match: shake (all but base optional) | the adapters' files, adapter.json, curve.json |
+| shake   | base: base, train: sp or data, prior: prior, match: shake         | the adapters' files, adapter.json,           |
+|         | (all but base optional)                                           | curve.json                                   |
 | score   | base: base, shake: shake (absent: the un-shaken base), data: data | scores.parquet                               |
 | blind   | data: data                                                        | blind.json                                   |
 | metrics | before: score, after: score                                       | metrics.json                                 |

@@ -256,6 +256,16 @@ def test_a_value_that_bears_on_results_bears_on_the_key() -> None:
         "fprs=0.1",
         "bootstrap=100",
         "sp_precision=bf16",
+        "sp_scheduler=model",
+        "rounds=2",
+        "attack_domain=bo",
+        "schedule=cosine",
+        "warmup=3",
+        "optimizer=adamw8bit",
+        "weight_decay=0",
+        "clip=none",
+        "ema=0.9",
+        "snr_gamma=5",
         "domain=bo",
         "model=x",
     ]
@@ -386,10 +396,14 @@ def test_an_input_that_is_not_there_is_told_where_it_is_asked_for(setting: str, 
     assert "did you mean" in str(caught.value)
 
 
-def test_a_rank_beyond_the_model_s_matrices_is_a_notice() -> None:
+def test_a_rank_beyond_the_model_s_matrices_is_refused_with_the_layer_and_the_largest_rank() -> None:
     assert expand(read_grid("quickstart", ["rank=1,64"])).notices == []
-    (notice,) = expand(read_grid("quickstart", ["rank=1,65"])).notices
-    assert notice == "the LoRA rank 65 is beyond the smallest matrix it updates in the model tiny (side 64)"
+    with pytest.raises(GridError) as caught:
+        expand(read_grid("quickstart", ["rank=1,65"]))
+    assert str(caught.value) == (
+        "--set rank=1,65: axes.rank[1]: the model tiny: rank 65 is larger than unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1."
+        "to_q, whose rank is 64 at most; give a rank of 1 to 64"
+    )
 
 
 def test_an_attack_beyond_the_model_s_timesteps_is_refused() -> None:
