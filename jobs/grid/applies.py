@@ -75,9 +75,10 @@ def check_methods(grid: Grid, rows: Rows) -> None:
         GridError: an axis that crosses methods it does not bear on, or a fixed value that bears on no method of the grid.
     """
     methods = {row[POSITION["method"]]: None for row, _ in rows.rows}
+    matched = {row[POSITION["match_method"]]: None for row, _ in rows.rows if sigma_of(row) == "match" and given(row, "match_method")}
     for rule in RULES:
         for name in rule.fields:
-            if name in grid.fixed and _is_given(grid.fixed[name]) and not any(rule.fits(method.value) for method in methods):
+            if name in grid.fixed and _is_given(grid.fixed[name]) and not any(rule.fits(method.value) for method in (*methods, *matched)):
                 told = listed(label(method) for method in methods)
                 raise GridError(f"{grid.place('fixed', name)}: no method of this grid {rule.nobody} ({told}); leave it out")
     bearing = dict.fromkeys((_bearing(row), explicit) for row, explicit in rows.rows)

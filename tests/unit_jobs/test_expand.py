@@ -13,50 +13,19 @@ from PIL import Image
 from jobs.errors import GridError, InputError
 from jobs.expand import expand
 from jobs.graph import SpecText
-from jobs.grid.inputs import DomainData, ModelData
 from jobs.grid.read import parse_grid, read_grid
 from jobs.grid.registered import plans_of
 from jobs.keys import canonical_json, stage_key
-from jobs.plan import Plan, Trial
-from jobs.stages.specs import BaseStage, DataStage, FolderImages, MetricsStage, PackagedModel, ScoreStage, ShakeStage, SpStage
+from jobs.stages.specs import MetricsStage, ScoreStage, ShakeStage, SpStage
 from s2l_core.specs.adapters import DenseAdapter, LoraAdapter
 from s2l_core.specs.objectives import DreamBoothObjective
+from tests.stated_inputs import StatedInputs, distinct, plan_of, shake_spec
 
 AXES = "axes:\n  domain: [ada, bo]\n  method: [none, dreambooth, lora]\n"
 
 
-class StatedInputs:
-    """Four domains of seven members, and any model, named by stated contents."""
-
-    def domains(self, data: str) -> list[str]:
-        return ["cy", "bo", "ada", "di"]
-
-    def domain(self, data: str, domain: str) -> DomainData:
-        if domain not in self.domains(data):
-            raise InputError(f"no domain {domain}")
-        return DomainData(DataStage(source=FolderImages(domain=domain, content="a" * 64)), domain.title(), members=7)
-
-    def model(self, model: str) -> ModelData:
-        return ModelData(BaseStage(source=PackagedModel(name=model, content="b" * 64)))
-
-
-def plan_of(text: str, *sets: str) -> Plan:
-    return expand(parse_grid("name: g\n" + text, "g.yaml", sets), inputs=StatedInputs())
-
-
-def by_method(plan: Plan, method: str) -> list[Trial]:
-    return [trial for trial in plan.trials if trial.axes["method"] == method]
-
-
 def shake_of(text: str) -> ShakeStage:
-    shake = plan_of(text).trials[0].shake
-    assert shake is not None
-    assert isinstance(shake.spec, ShakeStage)
-    return shake.spec
-
-
-def distinct(plan: Plan, kind: str) -> int:
-    return sum(node.kind == kind for node in plan.nodes())
+    return shake_spec(plan_of(text).trials[0])
 
 
 # --- the graph ---
