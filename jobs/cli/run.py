@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Weights to keep once measured: small drops dense ones, none drops all; they are made again when asked for.",
 )
+@click.option("--gradient-checkpointing", is_flag=True, help="Fine-tune in less memory and more time; no result changes.")
 @click.option("--no-tracking", is_flag=True, help="Do not mirror to MLflow now; `s2l sync` can do it later.")
 @json_option
 def run(
@@ -64,6 +65,7 @@ def run(
     address: str | None,
     gpu_share: float | None,
     keep: Keep,
+    gradient_checkpointing: bool,
     no_tracking: bool,
     as_json: bool,
 ) -> int:
@@ -82,7 +84,7 @@ def run(
     ledger = open_ledger(store)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
     cluster = address or os.environ.get("RAY_ADDRESS")
-    options = RunOptions(store_url(store), workers, local, cluster, gpu_share, keep)
+    options = RunOptions(store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing)
     reporter = Terminal(planned.grid)
     try:
         uri = None if no_tracking else tracking_uri(tracking)
