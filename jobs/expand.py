@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.build import StageBuilder
 from jobs.grid.applies import check_methods
+from jobs.grid.everyone import spell_out
 from jobs.grid.inputs import Inputs, LocalInputs
 from jobs.grid.messages import listed
 from jobs.grid.model import POSITION, Grid, label
@@ -30,7 +31,9 @@ def expand(grid: Grid, *, inputs: Inputs | None = None) -> Plan:
         jobs.errors.InputError: settings that cannot go together, or a data set, domain or model that is not there.
     """
     with _no_garbage_collection():
-        return _Expansion(grid, points(grid), inputs or LocalInputs()).plan()
+        inputs = inputs or LocalInputs()
+        whole = spell_out(grid, inputs)
+        return _Expansion(whole, points(whole), inputs).plan()
 
 
 @contextmanager

@@ -78,9 +78,11 @@ def run(
     from jobs.execute.options import RunOptions
     from jobs.execute.progress import Terminal
     from jobs.execute.run import run_plan
+    from jobs.given import refuse_stand_ins
     from jobs.tracker.session import mirrored
 
     planned = load_plan(grid, sets, profile)
+    refuse_stand_ins(planned)
     ledger = open_ledger(store)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
     cluster = address or os.environ.get("RAY_ADDRESS")

@@ -32,16 +32,21 @@ class Point(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    domain: Text = Field(description="The person or subject whose leakage is measured: a domain of the data set.")
+    domain: Text = Field(
+        description="The person or subject whose leakage is measured: a domain of the data set; `[all]` under axes is all of them."
+    )
     method: Text | MethodSpec = Field(
         description="How the model is fine-tuned: a preset's name, or a mapping that spells out adapters and objective."
     )
     model: Text = Field(
-        "tiny", description="The pre-trained model: `tiny` (packaged), a diffusers folder, or a hub id `owner/name@commit`."
+        "tiny",
+        description="The pre-trained model: `tiny` (packaged), a diffusers folder, a hub id `owner/name@commit`, or `to-be-given:NAME`: "
+        "planned, and refused by `s2l run`.",
     )
     data: Text = Field(
         "tiny-faces",
-        description="The data set of members and non-members: `tiny-faces` (drawn), or an imagefolder (from the current folder).",
+        description="The data set of members and non-members: `tiny-faces` (drawn), an imagefolder (from the current folder), or "
+        "`to-be-given:people`: forty stand-ins.",
     )
     seed: NonNegativeInt = Field(0, description="Seed of the fine-tuning. It re-keys neither base, SP set nor `before`.")
     sp_seed: NonNegativeInt = Field(0, description="Seed of the SP set and of the class images for prior preservation.")
