@@ -74,12 +74,13 @@ class _Expansion:
     def _trials(self) -> dict[str, tuple[Trial, Row]]:
         trials: dict[str, tuple[Trial, Row]] = {}
         merged: list[tuple[Trial, Trial]] = []
-        axes = [(name, POSITION[name]) for name in self.rows.axes]
+        axes = [(name, POSITION[name], name in self.grid.when) for name in self.rows.axes]
         for row, given in self.rows.rows:
             stages = self.stages.of(row, given)
             leaves = ",".join([f'["{name}","{node.key}"]' for name, node in stages.metrics.items()])
             key = sha256_text(f"[{leaves}]")
-            trial = Trial(key, {name: label(row[position]) for name, position in axes}, stages.metrics, stages.shake, stages.blind)
+            shown = {name: None if conditional and name not in given else label(row[position]) for name, position, conditional in axes}
+            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind)
             if key in trials:
                 merged.append((trial, trials[key][0]))
             else:
@@ -96,7 +97,8 @@ class _Expansion:
         for name in self.rows.axes:
             position = POSITION[name]
             values = given.setdefault(name, {})
-            values |= dict.fromkeys(row[position] for row, _ in self.rows.rows if row[position] is not None)
+            shown = (row[position] for row, given in self.rows.rows if name in given or name not in self.grid.when)
+            values |= dict.fromkeys(value for value in shown if value is not None)
         return {name: [label(value) for value in given[name]] for name in self.rows.axes}
 
     def _pools(self, trials: list[tuple[Trial, Row]]) -> Iterator[Pool]:

@@ -41,8 +41,12 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
 @click.command()
 @json_option
 def grids(as_json: bool) -> None:
-    """The grids that ship with S2L, with their first line of description."""
-    from jobs.grid.load import shipped
+    """The grids that ship with S2L, with their first line of description, and the profiles that `--profile` takes."""
+    from jobs.grid.load import shipped, shipped_profiles
 
     found = shipped()
-    click.echo(json.dumps(found) if as_json else "\n".join(f"{name:16} {words}" for name, words in found.items()))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for name, profiles in shipped_profiles().items():
+        click.echo(f"{name:16} {found[name]}" + (f" [--profile {', '.join(profiles)}]" if profiles else ""))

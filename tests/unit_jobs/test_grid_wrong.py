@@ -72,7 +72,7 @@ WRONG = [
     (
         "no domain",
         "name: g\naxes: {method: [none]}",
-        "g.yaml: domain is missing; give it under fixed or axes. The person or subject whose leakage is measured: a domain of the data set.",
+        "g.yaml: domain is missing; give it under fixed or axes. The person or subject whose leakage is measured: a domain of the data set; `[all]` under axes is all of them.",
     ),
     (
         "no method",
