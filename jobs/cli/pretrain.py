@@ -31,12 +31,12 @@ def pretrain(source: str, output: Path, steps: int | None, autoencoder_steps: in
     if output.exists():
         raise InputError(f"{output} exists already; give a new folder, so that no model is overwritten")
     pin_threads()
-    if source == "tiny":
+    from s2l_core.tiny.recipe import RECIPES, make
+
+    if source in RECIPES:
         if steps or autoencoder_steps or seed:
             raise InputError("the packaged model's recipe is fixed: leave --steps, --autoencoder-steps, --seed out, or give an imagefolder")
-        from s2l_core.tiny.recipe import make
-
-        click.echo(str(make(output, device=device, say=_say)))
+        click.echo(str(make(source, output, device=device, say=_say)))
         return
     from s2l_core.pretrain import pretrain as train
     from s2l_core.specs.pretrain import PretrainSpec

@@ -40,11 +40,15 @@ class SmallShape(Spec):
 
 
 class PretrainSpec(Spec):
-    """First the autoencoder is trained and frozen, then text encoder and UNet together on its latents."""
+    """First the autoencoder is trained and frozen, then text encoder and UNet together on its latents.
+
+    Attributes:
+        autoencoder: how it is trained; None where another model's is taken as it is.
+    """
 
     shape: SmallShape = SmallShape()
     words: tuple[str, ...] = ()
-    autoencoder: TrainSpec = TrainSpec(steps=3000, batch_size=16, lr=2e-3, schedule="cosine", warmup_steps=50, weight_decay=0.0)
+    autoencoder: TrainSpec | None = TrainSpec(steps=3000, batch_size=16, lr=2e-3, schedule="cosine", warmup_steps=50, weight_decay=0.0)
     denoiser: TrainSpec = TrainSpec(steps=3000, batch_size=32, lr=1e-3, schedule="cosine", warmup_steps=100)
     kl_weight: NonNegativeFloat = 1e-6
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
