@@ -25,7 +25,17 @@ OPTIONS = {
     "sync": {"--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},
     "data check": {"--fpr", "--json"},
-    "pretrain": {"--output", "-o", "--steps", "--autoencoder-steps", "--seed", "--device"},
+    "pretrain": {
+        "--output",
+        "-o",
+        "--config",
+        "--unet-channels",
+        "--autoencoder-from",
+        "--steps",
+        "--autoencoder-steps",
+        "--seed",
+        "--device",
+    },
 }
 
 
