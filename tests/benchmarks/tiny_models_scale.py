@@ -2,8 +2,8 @@
 
     .venv/bin/python tests/benchmarks/tiny_models_scale.py -o docs/results [--control]
 
-Writes tiny-models-scale.json (figures), tiny-models-scale-curves.svg, and a contact sheet of each smaller model. All models are asked for the
-same samples and attacked on the same images with the same noise, so that their differences are paired.
+Writes tiny-models-scale.json (figures), tiny-models-scale-curves.svg, and a contact sheet of each smaller model. All models are asked for
+the same samples and attacked on the same images with the same noise, so that their differences are paired.
 """
 
 from __future__ import annotations
