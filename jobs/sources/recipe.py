@@ -10,7 +10,7 @@ from typing import Any
 from jobs.errors import InputError
 from jobs.grid.document import read_yaml
 from jobs.grid.messages import listed, nearest, show
-from jobs.grid.values import read_spec
+from jobs.grid.read_spec import read_spec
 from s2l_core.families import sd_folder
 from s2l_core.specs.base import Spec
 from s2l_core.specs.pretrain import PretrainSpec, SmallShape
