@@ -15,18 +15,31 @@ from jobs.cli.main import s2l
 from tests.s2l_process import Home
 
 OPTIONS = {
-    "plan": {"--set", "--store", "--json"},
+    "plan": {"--profile", "--set", "--store", "--json"},
     "grids": {"--json"},
-    "run": {"--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share", "--keep", "--no-tracking", "--json"},
-    "status": {"--set", "--store", "--json"},
-    "results": {"--set", "--store", "--format", "--output", "-o"},
-    "show": {"--grid", "--set", "--store", "--json"},
-    "report": {"--set", "--store", "--output", "-o", "--show-private"},
+    "run": {
+        *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
+        *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
+    },
+    "status": {"--profile", "--set", "--store", "--json"},
+    "results": {"--profile", "--set", "--store", "--format", "--output", "-o"},
+    "show": {"--grid", "--profile", "--set", "--store", "--json"},
+    "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
     "verify": {"--store", "--repair", "--json"},
-    "sync": {"--set", "--store", "--tracking", "--json"},
+    "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},
     "data check": {"--fpr", "--json"},
-    "pretrain": {"--output", "-o", "--steps", "--autoencoder-steps", "--seed", "--device"},
+    "pretrain": {
+        "--output",
+        "-o",
+        "--config",
+        "--unet-channels",
+        "--autoencoder-from",
+        "--steps",
+        "--autoencoder-steps",
+        "--seed",
+        "--device",
+    },
 }
 
 
@@ -103,6 +116,8 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["nonsense"], 2, "nonsense"),
         (["show", "ffff"], 2, "ffff"),
         (["pretrain", "no-such-folder", "-o", "out"], 2, "no-such-folder"),
+        (["pretrain", "tiny-sm1", "-o", "out", "--unet-channels", "8,8"], 2, "recipes are fixed"),
+        (["pretrain", "photos", "-o", "out", "--unet-channels", "20"], 2, "the nearest: 16 or 24"),
         (["verify", "--store", "s3://bucket/prefix"], 4, "s3"),
         (["verify", "--store", "no-such-store"], 2, "there is nothing in the store"),
         (["plan", "smoke", "--store", "/dev/null/store"], 2, "/dev/null is a file"),

@@ -217,3 +217,20 @@ def test_results_that_were_spoiled_are_made_again_by_running_again(world: World,
     assert result.counts() == {"done": 4, "failed": 0, "blocked": 0}
     assert verify(world.ledger) == []
     assert world.run().ran == set()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_gradient_checkpointing_reaches_the_shakes_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    shakes = importlib.import_module(f"{STAGES}.shake")
+    seen: list[bool] = []
+    run = shakes.run
+
+    def looked_at(job: StageJob) -> None:
+        seen.append(job.gradient_checkpointing)
+        run(job)
+
+    monkeypatch.setattr(shakes, "run", looked_at)
+    world = World(tmp_path)
+    options = RunOptions(world.store, local=True, stages=STAGES, gradient_checkpointing=asked)
+    assert run_plan(world.plan, world.ledger, options, Silent(), world._tell).ran == {node.key for node in world.plan.nodes()}
+    assert seen == [asked] * 2
