@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from dashboards.words import setting_words
 from jobs.keys import canonical_json
 from jobs.plan import Plan, Trial
-from jobs.stages.specs import DataStage, FolderImages
+from jobs.stages.specs import DataStage, DrawnFaces
 
 Role = Literal["method", "transfer", "members", "unrelated", "matched-noise", "no-shake"]
 Change = Literal["trained", "noise", "nothing"]
@@ -141,7 +141,7 @@ def _attacked(trial: Trial) -> str:
     if data is None or not isinstance(data.spec, DataStage):
         return str(trial.axes.get("domain", ""))
     source = data.spec.source
-    return source.domain if isinstance(source, FolderImages) else source.identity
+    return source.identity if isinstance(source, DrawnFaces) else source.domain
 
 
 # --- the part a trial plays ---

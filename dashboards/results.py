@@ -112,6 +112,11 @@ def rows_of(plan: Plan, found: list[Cell]) -> list[dict[str, Any]]:
     return [_row(cell, names, metric) for cell in found for metric in sorted(cell.document["metrics"])]
 
 
+def columns(plan: Plan) -> list[str]:
+    """The columns of `rows`, also where there is no row yet."""
+    return ["trial_key", *axis_names(plan), "attack", "metric", *MEASURES, "n_member", "n_non_member"]
+
+
 def _row(cell: Cell, names: list[str], metric: str) -> dict[str, Any]:
     values = cell.metric(metric)
     row: dict[str, Any] = {"trial_key": cell.trial.key}

@@ -26,12 +26,16 @@ def to_json(rows: Rows) -> bytes:
     return (f"[\n{lines}\n]\n" if rows else "[]\n").encode()
 
 
-def to_csv(rows: Rows) -> bytes:
-    """Comma-separated with a header; floats by repr, nothing where there is no value."""
+def to_csv(rows: Rows, columns: Sequence[str] = ()) -> bytes:
+    """Comma-separated with a header; floats by repr, nothing where there is no value.
+
+    Args:
+        columns: the header where there is no row.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    if rows:
-        writer.writerow(rows[0])
+    if rows or columns:
+        writer.writerow(rows[0] if rows else columns)
         writer.writerows([_csv_text(value) for value in row.values()] for row in rows)
     return text.getvalue().encode()
 

@@ -5,7 +5,7 @@ S2LError
 │   └── GridError         2  a grid file that does not make sense
 ├── OutOfReach            4  store, cluster or (for sync) tracking cannot be reached
 ├── Interrupted         130  stopped by the user, resumable
-└── LedgerError              what a store holds is not what it should be
+└── LedgerError           4  what a store holds is not what it should be
     ├── NotFound             no object of that name
     ├── AlreadyExists        somebody else was first (conditional put)
     ├── Conflict             the object changed since it was read (compare-and-swap)
@@ -47,6 +47,8 @@ class Interrupted(S2LError):
 
 class LedgerError(S2LError):
     """Something in the store is not what it should be."""
+
+    exit_code = EXIT_OUT_OF_REACH
 
 
 class NotFound(LedgerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -15,7 +16,7 @@ from jobs.cli.plan import grids, plan
 from jobs.cli.pretrain import pretrain
 from jobs.cli.run import run
 from jobs.cli.store import sync, verify
-from jobs.errors import EXIT_INTERRUPTED, S2LError
+from jobs.errors import EXIT_INTERRUPTED, EXIT_OUT_OF_REACH, S2LError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -46,6 +47,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     try:
         code = s2l.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         code = _interrupted()
     except click.ClickException as error:
@@ -56,10 +58,19 @@ def main() -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         code = _interrupted()
-    except BrokenPipeError:
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit):  # `| head` has read enough; where click prints, this is the one time it exits by itself
+        _abandon_stdout()
         code = 0
+    except OSError as error:
+        click.echo(f"s2l: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+        _abandon_stdout()
+        code = EXIT_OUT_OF_REACH
     sys.exit(code or 0)
+
+
+def _abandon_stdout() -> None:
+    """What is still buffered has nowhere to go; Python would try once more at its end, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:

@@ -32,6 +32,12 @@ def set_option(function: F) -> F:
     )(function)
 
 
+def profile_option(function: F) -> F:
+    return click.option(
+        "--profile", metavar="NAME", help="One of the grid's sizes, such as tiny or published. [default: the first that the grid has]"
+    )(function)
+
+
 def store_option(function: F) -> F:
     return click.option("--store", metavar="URL", help="A folder or s3://bucket/prefix. [default: $S2L_STORE, else ./s2l-data/store]")(
         function
@@ -59,19 +65,24 @@ def tracking_uri(tracking: str | None) -> str:
     return found or f"sqlite:///{Path(DATA_FOLDER).absolute() / 'mlflow.db'}"
 
 
-def open_ledger(store: str | None) -> Ledger:
+def open_ledger(store: str | None, *, look_only: bool = False) -> Ledger:
     from jobs.ledger.ledger import Ledger
     from jobs.store.open import open_store
 
-    return Ledger(open_store(store_url(store)), notice=lambda text: click.echo(f"s2l: {text}", err=True))
+    return Ledger(open_store(store_url(store)), notice=lambda text: click.echo(f"s2l: {text}", err=True), look_only=look_only)
 
 
-def load_plan(grid: str, sets: tuple[str, ...]) -> Plan:
+def load_plan(grid: str, sets: tuple[str, ...], profile: str | None) -> Plan:
     """The plan of a grid; its notices go to stderr."""
     from jobs.expand import expand
     from jobs.grid.read import read_grid
 
-    plan = expand(read_grid(grid, sets))
+    plan = expand(read_grid(grid, sets, profile))
     for notice in plan.notices:
         click.echo(f"s2l: {notice}", err=True)
     return plan
+
+
+def asked_again(grid: str, profile: str | None) -> str:
+    """The grid and its profile, as they are given to another command."""
+    return f"{grid} --profile {profile}" if profile else grid

@@ -24,11 +24,12 @@ from jobs.graph import Node
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.retention import drop
+from jobs.ledger.verify import look_through
 from jobs.names import stage_names
 from jobs.plan import Plan, Trial
 from jobs.states import TrialState, trial_states
 
-BUSY_POLL_S, LONGEST_POLL_S = 2.0, 30.0
+BUSY_POLL_S = 2.0
 MAX_REDONE = 3
 """How often one run makes the same corrupt stage again before it gives the store up."""
 
@@ -154,6 +155,7 @@ def run_plan(
         if manifest is not None:
             ledger.retire(manifest, "computed from a parent that was made again with other bytes")
             reporter.note(f"stale, will be made again: {run.names.get(node.key, node.key)}")
+    _look_through(plan, ledger, reporter)
     missing = _missing(plan, ledger)
     total = len(plan.nodes())
     run.expect(missing)
@@ -175,6 +177,14 @@ def run_plan(
     return run.result
 
 
+def _look_through(plan: Plan, ledger: Ledger, reporter: Reporter) -> None:
+    """Read the results that are there already; spoiled ones go to quarantine. Other stages are read when they are used."""
+    leaves = dict.fromkeys(plan.leaves())
+    done = {kind: ledger.committed(kind) for kind in {leaf.kind for leaf in leaves}}
+    for words in look_through(ledger, [leaf.id for leaf in leaves if leaf.key in done[leaf.kind]]):
+        reporter.note(words)
+
+
 def _missing(plan: Plan, ledger: Ledger) -> list[Node]:
     """What is to run, parents before children."""
     wanted = missing_nodes(plan, ledger)
@@ -184,7 +194,6 @@ def _missing(plan: Plan, ledger: Ledger) -> list[Node]:
 def _rounds(run: _Run, missing: list[Node], scratch: Path) -> None:
     """Rounds until nothing is missing but what failed: a round ends early when another driver holds leases or a parent proved corrupt."""
     backend = LocalBackend(run, scratch) if run.options.local else ray_backend(run, scratch)
-    idle = 0
     redone: Counter[str] = Counter()
     with backend:
         while True:
@@ -197,23 +206,28 @@ def _rounds(run: _Run, missing: list[Node], scratch: Path) -> None:
             outcomes = queue.finished.values()
             redone.update({key for outcome in outcomes for key in outcome.redo})
             _check_store_keeps(run, redone)
-            if not any(outcome.busy or outcome.redo for outcome in outcomes):
+            busy = [key for outcome in outcomes for key in outcome.busy]
+            if not busy and not any(outcome.redo for outcome in outcomes):
                 return
-            idle = 0 if any(outcome.ran for outcome in outcomes) else idle + 1
-            if idle:
-                if idle == 1:
-                    run.reporter.note("waiting for stages that another driver is running")
-                time.sleep(min(BUSY_POLL_S * 2 ** (idle - 1), LONGEST_POLL_S))
+            if busy and not any(outcome.ran or outcome.redo for outcome in outcomes):
+                _wait_for_one(run, busy)
             missing = _missing(run.plan, run.ledger)
             run.expect(missing)
             run.reporter.again(len(missing))
 
 
+def _wait_for_one(run: _Run, busy: list[str]) -> None:
+    """Until another driver gives one of its stages back, or is seen to be dead: workers come and go, and only who stays can tell that."""
+    run.reporter.note("waiting for stages that another driver is running")
+    while not [key for key in busy if run.ledger.leases.is_free(key)]:  # all are asked, so that each one's silence is measured
+        time.sleep(BUSY_POLL_S)
+
+
 def _retain(run: _Run) -> None:
     dropped = drop(run.ledger, run.plan.nodes(), run.options.keep)
-    if dropped.blobs:
+    if dropped.shakes:
         size = f"{dropped.bytes / 1e6:.1f} MB, --keep {run.options.keep}"
-        run.reporter.note(f"dropped the weights of {dropped.blobs} shakes ({size}); they are made again when asked for")
+        run.reporter.note(f"dropped the weights of {dropped.shakes} shakes ({size}); they are made again when asked for")
 
 
 def _check_store_keeps(run: _Run, redone: Counter[str]) -> None:

@@ -109,6 +109,17 @@ class Leases:
         records = ((key, self._read(key)) for key in keys)
         return {key: record for key, stored in records if stored and (record := _parse(stored))}
 
+    def is_free(self, key: str) -> bool:
+        """Whether the stage can be taken. A lease that has run out is removed; it takes one object, asked again and again, to tell."""
+        held = self._read(key)
+        if held is None:
+            return True
+        if not self._is_over(key, held):
+            return False
+        with contextlib.suppress(Conflict):  # somebody was quicker, to take it or to remove it
+            self._store.delete(Paths.lease(key), held.tag)
+        return True
+
     def _read(self, key: str) -> Stored | None:
         try:
             return self._store.get(Paths.lease(key))

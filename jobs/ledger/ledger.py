@@ -30,6 +30,7 @@ class Ledger:
 
     Args:
         notice: told what a person should know, such as a stage that went to quarantine; by default a warning of the logger `s2l`.
+        look_only: move nothing to quarantine; for those who only read, perhaps with a key that may not write.
         adopted: told (ours, winner's) manifest when another writer committed the stage first.
     """
 
@@ -40,12 +41,14 @@ class Ledger:
         notice: Notice | None = None,
         adopted: Callable[[Manifest, Manifest], None] | None = None,
         lease_ttl: float = DEFAULT_TTL_S,
+        look_only: bool = False,
     ) -> None:
         self.store = store
         self.notice: Notice = notice or logging.getLogger("s2l").warning
         self.quarantine = Quarantine(store)
         self.leases = Leases(store, ttl=lease_ttl)
         self._adopted = adopted
+        self._look_only = look_only
         self._failures = Failures(store, self.notice)
 
     # --- what is done ---
@@ -65,6 +68,9 @@ class Ledger:
         try:
             return parse_manifest(data, kind, key)
         except Corrupt as error:
+            if self._look_only:
+                self.notice(f"{error}; running the grid makes the stage again")
+                return None
             if self.quarantine.take(Paths.manifest(kind, key), str(error), {"kind": kind, "key": key}, seen=data):
                 self.notice(f"{error}; moved to quarantine, the stage will be made again")
                 return None
@@ -196,9 +202,21 @@ class Ledger:
         return None
 
     def _put_blob(self, payload: Payload, path: Path) -> None:
+        """Make sure that the blob is there, whole: one that lies there already may be what a failing disk left."""
         name = Paths.blob(payload.sha256)
-        if self.store.size(name) != payload.size:
-            self.store.put_file(name, path)
+        if self.store.size(name) == payload.size and self._is_whole(payload):
+            return
+        self.store.put_file(name, path)
+        self.store.delete(Paths.dropped(payload.sha256))  # if it was dropped, it is here again, and may not get lost unseen
+
+    def _is_whole(self, payload: Payload) -> bool:
+        digest = hashlib.sha256()
+        try:
+            for chunk in self.store.chunks(Paths.blob(payload.sha256)):
+                digest.update(chunk)
+        except NotFound:
+            return False
+        return digest.hexdigest() == payload.sha256
 
     def _create(self, manifest: Manifest) -> Manifest | None:
         try:
@@ -246,6 +264,8 @@ class Ledger:
         blob = Paths.blob(payload.sha256)
         what = self._missing_or_dropped(payload) if self.store.size(blob) is None else "is not what its manifest says"
         reason = f"{manifest.kind} {manifest.key}: payload {payload.name!r} {what}"
+        if self._look_only:
+            return Corrupt(f"{reason}; running the grid makes the stage again")
         facts = {"kind": manifest.kind, "key": manifest.key, "payload": payload.name}
         if self.manifest(manifest.kind, manifest.key) == manifest:  # not made anew while we looked
             self.quarantine.take(Paths.manifest(manifest.kind, manifest.key), reason, facts)

@@ -15,6 +15,7 @@ from jobs.ledger.manifest import Manifest, parse_manifest
 from jobs.ledger.paths import Paths
 from jobs.store.protocol import ObjectStore
 
+S = TypeVar("S")
 T = TypeVar("T")
 Say = Callable[[float, str], None]
 _THREADS = 8
@@ -49,7 +50,7 @@ class _Use:
 
 
 def verify(ledger: Ledger, repair: bool = False, say: Say = lambda fraction, words: None) -> list[Problem]:
-    """Read every manifest, hash every blob they name (each once), and name each stage that is corrupt; what is harmless comes last.
+    """Read every manifest, hash every blob (each once), and name each stage that is corrupt; what is harmless comes last.
 
     Args:
         repair: move what is corrupt to quarantine, so that it is made again when it is asked for; orphans stay.
@@ -69,15 +70,43 @@ def verify(ledger: Ledger, repair: bool = False, say: Say = lambda fraction, wor
         if Paths.blob(sha256) not in sizes:
             uses.pop(sha256, None)
     problems += _check_blobs(ledger.store, uses, sizes, say)
+    orphans = sorted(sizes.keys() - {Paths.blob(sha256) for sha256 in uses})
+    spoiled = list(_spoiled(ledger.store, orphans, sizes))
+    problems += spoiled
     problems.sort(key=lambda problem: (problem.kind, problem.key, problem.where, problem.what))
     if repair:
         _repair(ledger, problems)
-    return problems + _orphans(uses, sizes)
+    wrong = {problem.where for problem in spoiled}
+    harmless = [name for name in orphans if name not in wrong]
+    return problems + [Problem("", "", f"{name}: no manifest names this blob ({sizes[name]} bytes)", name, "info") for name in harmless]
 
 
-def _orphans(uses: Iterable[str], sizes: dict[str, int]) -> list[Problem]:
-    left = sorted(sizes.keys() - {Paths.blob(sha256) for sha256 in uses})
-    return [Problem("", "", f"{name}: no manifest names this blob ({sizes[name]} bytes)", name, "info") for name in left]
+def look_through(ledger: Ledger, stages: Iterable[tuple[str, str]]) -> list[str]:
+    """Read committed stages of small payloads back. What is spoiled is in quarantine then; a sentence for each.
+
+    Args:
+        stages: (kind, key) pairs.
+    """
+
+    def look(stage: tuple[str, str]) -> str:
+        manifest = ledger.manifest(*stage)
+        if manifest is None:
+            return ""  # and the ledger has told why
+        try:
+            for payload in manifest.payloads:
+                ledger.read(manifest, payload.name)
+        except Corrupt as error:
+            return str(error)
+        return ""
+
+    return [words for words in _in_threads(look, stages) if words]
+
+
+def _spoiled(store: ObjectStore, orphans: Iterable[str], sizes: dict[str, int]) -> Iterator[Problem]:
+    """Blobs that no manifest names and whose bytes are not what they are called."""
+    for name, what in _in_threads(lambda name: (name, _wrong(store, name.rpartition("/")[2], sizes)), orphans):
+        if what:
+            yield Problem("", "", f"{name}: {what}; no manifest names it", name)
 
 
 def _read_manifests(store: ObjectStore) -> tuple[list[Manifest], list[Problem]]:
@@ -139,6 +168,6 @@ def _repair(ledger: Ledger, problems: Iterable[Problem]) -> None:
             ledger.quarantine.take(Paths.manifest(problem.kind, problem.key), problem.what, facts)
 
 
-def _in_threads(work: Callable[[str], T], items: Iterable[str]) -> Iterator[T]:
+def _in_threads(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(work, items)

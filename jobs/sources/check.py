@@ -127,7 +127,9 @@ def _unlisted(found: ImageFolder) -> Iterator[Finding]:
         if path.is_file() and path.name not in NAMES and path.resolve() not in listed
     ]
     if others:
-        yield Finding("info", "unlisted", f"{len(others)} files are not used: no line of the table names them", _some(others))
+        yield Finding(
+            "info", "unlisted", f"{len(others)} files are not used: no line of the table that can be used names them", _some(others)
+        )
 
 
 def _small(seen: Sequence[_Seen], image_size: int | None) -> Iterator[Finding]:

@@ -6,7 +6,8 @@
 | base    |                                                                   | a diffusers folder                           |
 | sp      | base: base, shake: shake (optional: the next round's drawer)      | images.parquet                               |
 | prior   | base: base                                                        | images.parquet                               |
-| shake   | base: base, train: sp or data, prior: prior, match: shake (all but base optional) | the adapters' files, adapter.json, curve.json |
+| shake   | base: base, train: sp or data, prior: prior, match: shake         | the adapters' files, adapter.json,           |
+|         | (all but base optional)                                           | curve.json                                   |
 | score   | base: base, shake: shake (absent: the un-shaken base), data: data | scores.parquet                               |
 | blind   | data: data                                                        | blind.json                                   |
 | metrics | before: score, after: score                                       | metrics.json                                 |
@@ -56,9 +57,17 @@ class FolderImages(Spec):
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+class GivenImages(Spec):
+    """Stands for a domain of images that the user has yet to give: it can be planned, and does not run."""
+
+    source: Literal["to-be-given"] = "to-be-given"
+    what: str
+    domain: str
+
+
 class DataStage(StageSpec):
     kind: Literal["data"] = "data"
-    source: Annotated[DrawnFaces | FolderImages, Field(discriminator="source")]
+    source: Annotated[DrawnFaces | FolderImages | GivenImages, Field(discriminator="source")]
 
 
 # --- base: where the pre-trained model comes from ---
@@ -87,9 +96,16 @@ class HubModel(Spec):
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
+class GivenModel(Spec):
+    """Stands for a model that the user has yet to give: it can be planned, and does not run."""
+
+    source: Literal["to-be-given"] = "to-be-given"
+    what: str
+
+
 class BaseStage(StageSpec):
     kind: Literal["base"] = "base"
-    source: Annotated[PackagedModel | FolderModel | HubModel, Field(discriminator="source")]
+    source: Annotated[PackagedModel | FolderModel | HubModel | GivenModel, Field(discriminator="source")]
     family: Literal["sd"] = "sd"
 
 

@@ -47,8 +47,10 @@ class FolderStore:
         self.root = Path(os.path.abspath(root.expanduser()))
         self.url = str(self.root)
         self._parts = self.root / ".part"
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError(f"the store must be a folder or s3://bucket/prefix; {self.root} is a file")
+        place = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not place.is_dir():
+            below = "" if place == self.root else f", so that {self.root} cannot be a folder below it"
+            raise InputError(f"the store must be a folder or s3://bucket/prefix; {place} is a file{below}")
 
     def get(self, name: str) -> Stored:
         with _translated(name, self.url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -9,6 +10,7 @@ from jobs.errors import InputError
 from jobs.store.folder import FolderStore
 from jobs.store.protocol import ObjectStore, checked_name
 
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _EXPECTED = "expected a folder, file:///absolute/folder or s3://bucket/prefix"
 
 
@@ -50,6 +52,8 @@ def _s3(url: str) -> ObjectStore:
         raise InputError("credentials do not belong into the store's name; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead")
     if not parts.netloc or parts.query or parts.fragment:
         raise InputError(f"{url} names no bucket and prefix; {_EXPECTED}")
+    if not _BUCKET.fullmatch(parts.netloc):
+        raise InputError(f"{url}: {parts.netloc!r} cannot be a bucket; a bucket has 3 to 63 small letters, digits, dots and dashes")
     prefix = parts.path.strip("/")
     if prefix:
         checked_name(prefix)

@@ -55,15 +55,17 @@ class Delivery:
         """Make MLflow show the trial as the event and the ledger say; nothing is sent when it does already."""
         writer = self.open()
         stages = stages_of(event, self._ledger)
-        if stages is None:
-            return  # not done any more: it will be made again, and reported again
+        if stages is None:  # not done any more: it will be made again, and reported again
+            self._notice(f"a result of trial {event.trial[:12]} is no longer in the store; running the grid makes it again")
+            return
         if writer.has(event.trial, fingerprint(event, stages)):
             self.unchanged += 1
             return
         try:
             row = row_of(event, stages, self._ledger)
-        except Corrupt:
-            return  # in quarantine now, as above
+        except Corrupt as error:  # in quarantine now, as above
+            self._notice(str(error))
+            return
         writer.put(self._with_plots(row))
         self.written += 1
 

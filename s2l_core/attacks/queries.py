@@ -83,7 +83,7 @@ def answer(attack: Generator[Query, Tensor, R], eps: EpsFn) -> R:
     try:
         query = next(attack)
         while True:
-            query = attack.send(eps(query.x, int(query.t[0])))
+            query = attack.send(eps(query.x, int(query.t[0]) if len(query.t) else 0))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 

@@ -200,6 +200,18 @@ class StableDiffusion:
         return abar.sqrt().to(like), (1 - abar).sqrt().to(like)
 
 
+def load_autoencoder(folder: Path) -> AutoencoderKL:
+    """The autoencoder alone of a diffusers folder, in fp32.
+
+    Raises:
+        ValueError: as `StableDiffusion.load`.
+    """
+    from diffusers import AutoencoderKL
+
+    loaded: AutoencoderKL = _load_part(AutoencoderKL, sd_folder.inspect(folder), "vae", torch_dtype=torch.float32)
+    return loaded
+
+
 def _load_part(cls: Any, found: sd_folder.SDFolder, part: str, **precision: torch.dtype) -> Any:
     """One network with every weight from its file, in eval mode, without gradients."""
     folder = found.folder / part

@@ -55,6 +55,9 @@ def inspect(folder: Path) -> SDFolder:
     for part, cls in PARTS.items():
         _check_class(folder, index, part, cls)
         weights, variant = _weights(folder, part)
+        for name in weights:
+            if name.endswith(".safetensors"):
+                _check_whole(folder / name)
         names.update(weights)
         if variant:
             variants[part] = variant
@@ -133,6 +136,21 @@ def _weights(folder: Path, part: str) -> tuple[list[str], str | None]:
     raise ValueError(
         f"{folder} lacks the weights of {part}: no {part}/{WEIGHTS[part]}.safetensors; complete the download or save the pipeline again"
     )
+
+
+def _check_whole(file: Path) -> None:
+    """Whether a safetensors file is as long as its header says: what a broken download is not."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header = json.loads(stream.read(length)) if length <= size else {}
+            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            end = -1
+    if end < 0 or size != 8 + length + end:
+        expected = f"{8 + length + end:,} by its own header" if end >= 0 else "no readable header"
+        raise ValueError(f"{file} is no whole safetensors file: {size:,} bytes, {expected}; download or save the model again")
 
 
 def _shards(folder: Path, part: str, index: str) -> list[str]:

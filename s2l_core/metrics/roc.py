@@ -26,6 +26,8 @@ def auc(member: ArrayLike, non_member: ArrayLike) -> float:
 def tpr_at_fpr(member: ArrayLike, non_member: ArrayLike, fpr: float) -> tuple[float, float]:
     """The largest TPR on the step ROC whose FPR is at most `fpr`, and the FPR that is achieved there; ties are one step.
 
+    The threshold is a matter of the non-members alone: where the ROC is flat, the achieved FPR is the largest that `fpr` allows.
+
     Raises:
         ValueError: a class is empty, a score is not finite, or `fpr` is not within 0 and 1.
     """
@@ -51,7 +53,9 @@ def allowed_false_positives(n: int, fpr: float) -> int:
     if not 0 <= fpr <= 1:
         raise ValueError(f"an FPR is a number from 0 to 1; got {fpr}; write 1 % as 0.01")
     k = min(n, int(fpr * n) + 1)
-    return k if k / n <= fpr else k - 1
+    while k / n > fpr:  # fpr * n rounds
+        k -= 1
+    return k
 
 
 def roc_curve(member: ArrayLike, non_member: ArrayLike) -> tuple[Floats, Floats]:

@@ -206,3 +206,8 @@ def test_pia_and_loss_beyond_the_schedule_say_so() -> None:
         pia.pia_error(wave, RAMP, LINEAR, t=1000)
     with pytest.raises(ValueError, match="timestep 5000 is not in this model's schedule"):
         answer(loss.attack(LossAttack(timesteps=(5000,)), unconditioned(RAMP, LINEAR)), wave)
+
+
+def test_no_images_have_no_errors() -> None:
+    assert secmi.t_error(wave, RAMP[:0], LINEAR, t=100, k=10).shape == (0,)
+    assert pia.pia_error(wave, RAMP[:0], LINEAR, t=100).shape == (0,)

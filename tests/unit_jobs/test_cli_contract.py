@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,18 +15,31 @@ from jobs.cli.main import s2l
 from tests.s2l_process import Home
 
 OPTIONS = {
-    "plan": {"--set", "--store", "--json"},
+    "plan": {"--profile", "--set", "--store", "--json"},
     "grids": {"--json"},
-    "run": {"--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share", "--keep", "--no-tracking", "--json"},
-    "status": {"--set", "--store", "--json"},
-    "results": {"--set", "--store", "--format", "--output", "-o"},
-    "show": {"--grid", "--set", "--store", "--json"},
-    "report": {"--set", "--store", "--output", "-o", "--show-private"},
+    "run": {
+        *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
+        *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
+    },
+    "status": {"--profile", "--set", "--store", "--json"},
+    "results": {"--profile", "--set", "--store", "--format", "--output", "-o"},
+    "show": {"--grid", "--profile", "--set", "--store", "--json"},
+    "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
     "verify": {"--store", "--repair", "--json"},
-    "sync": {"--set", "--store", "--tracking", "--json"},
+    "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},
     "data check": {"--fpr", "--json"},
-    "pretrain": {"--output", "-o", "--steps", "--autoencoder-steps", "--seed", "--device"},
+    "pretrain": {
+        "--output",
+        "-o",
+        "--config",
+        "--unet-channels",
+        "--autoencoder-from",
+        "--steps",
+        "--autoencoder-steps",
+        "--seed",
+        "--device",
+    },
 }
 
 
@@ -102,7 +116,11 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["nonsense"], 2, "nonsense"),
         (["show", "ffff"], 2, "ffff"),
         (["pretrain", "no-such-folder", "-o", "out"], 2, "no-such-folder"),
+        (["pretrain", "tiny-sm1", "-o", "out", "--unet-channels", "8,8"], 2, "recipes are fixed"),
+        (["pretrain", "photos", "-o", "out", "--unet-channels", "20"], 2, "the nearest: 16 or 24"),
         (["verify", "--store", "s3://bucket/prefix"], 4, "s3"),
+        (["verify", "--store", "no-such-store"], 2, "there is nothing in the store"),
+        (["plan", "smoke", "--store", "/dev/null/store"], 2, "/dev/null is a file"),
     ],
 )
 def test_bad_input_ends_with_its_exit_code_and_says_what_to_do(home: Home, args: list[str], code: int, said: str) -> None:
@@ -113,6 +131,30 @@ def test_bad_input_ends_with_its_exit_code_and_says_what_to_do(home: Home, args:
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_reader_that_has_read_enough_is_no_error(home: Home) -> None:
+    command = " ".join(shlex.quote(word) for word in home.command("plan", "quickstart", "--json"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=home.folder,
+        env=home.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("args", [["plan", "smoke", "--json"], ["results", "smoke", "--format", "csv"]])
+def test_a_full_disk_behind_stdout_is_said_without_a_traceback(home: Home, args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            home.command(*args), cwd=home.folder, env=home.environment(), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 4
+    assert b"No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_status_and_results_of_a_grid_that_was_never_run(home: Home) -> None:

@@ -236,3 +236,25 @@ def test_giving_back_to_a_store_that_does_not_answer_fails_nothing(store: Object
     keeper.release(taken(keeper))
     assert "could not be given back and will run out" in said[0]
     keeper.close()
+
+
+def test_who_looks_again_and_again_sees_a_silent_lease_end_and_removes_it(store: ObjectStore) -> None:
+    clock = Clock()
+    driver = observer(store, clock)
+    assert driver.is_free(KEY)
+    elsewhere(store)
+    assert not driver.is_free(KEY)
+    clock.now = 11
+    assert observer(store, Clock(11)).take(KEY) is None  # a worker that has just started has seen nothing yet
+    assert driver.is_free(KEY)
+    assert driver.held() == {}
+    assert observer(store, Clock(11)).take(KEY) is not None
+
+
+def test_a_lease_that_beats_is_not_free(store: ObjectStore) -> None:
+    clock = Clock()
+    holder, driver = Leases(store), observer(store, clock)
+    lease = taken(holder)
+    for clock.now in (0, 8, 16, 24):
+        assert not driver.is_free(KEY)
+        lease = holder.renew(lease)

@@ -79,10 +79,11 @@ def test_a_folder_is_named_by_the_files_of_its_pipeline_alone(model: Path, tmp_p
     assert folder_content(moved) != source.content
 
 
-def test_the_packaged_model_is_named_by_the_digest_of_its_files() -> None:
-    source, inputs = resolve_model("tiny")
-    assert source == PackagedModel(name="tiny", content=tiny.content("tiny"))
-    assert source.content == folder_content(tiny.packaged("tiny"))
+@pytest.mark.parametrize("name", sorted(tiny.catalog()))
+def test_a_packaged_model_is_named_by_the_digest_of_its_files(name: str) -> None:
+    source, inputs = resolve_model(name)
+    assert source == PackagedModel(name=name, content=tiny.content(name))
+    assert source.content == folder_content(tiny.packaged(name))
     assert inputs == {}
 
 
@@ -95,7 +96,7 @@ def test_a_pinned_hub_model_is_named_by_its_commit() -> None:
     [
         (
             "tinny",
-            r'unknown model "tinny"; allowed: tiny, a folder in the diffusers layout, or org/name@revision on the hub; did you mean "tiny"',
+            r'unknown model "tinny"; allowed: tiny, tiny-sm1, tiny-sm2, a folder in the diffusers layout, or org/.*; did you mean "tiny"',
         ),
         ("org/name", r"there is no folder org/name, and a model on the hub needs a pinned revision, .*40 hex digits; got none"),
         ("org/name@main", r'got revision "main"\. A branch or a tag can move.*git ls-remote https://huggingface.co/org/name HEAD'),
@@ -281,3 +282,11 @@ def test_a_folder_that_changed_or_is_not_here_is_refused(photos: Path, tmp_path:
     shutil.copyfile(photos / "s2" / "1.pgm", photos / "s2" / "2.pgm")
     with pytest.raises(InputError, match=r"the images of s2 in .*photos changed since the grid was planned"):
         data.run(job(spec, tmp_path / "out", **{content: photos}))
+
+
+@pytest.mark.parametrize(("name", "keep"), [("unet", 1000), ("vae", 0), ("text_encoder", -1)])
+def test_a_weight_file_that_is_cut_short_is_refused_at_planning_by_its_name(model: Path, name: str, keep: int) -> None:
+    (file,) = (model / name).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(InputError, match=rf"{name}/\S+\.safetensors is no whole safetensors file: [\d,]+ bytes, .*download or save"):
+        resolve_model(str(model))

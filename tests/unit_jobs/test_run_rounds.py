@@ -23,8 +23,12 @@ from jobs.execute.units import make_units
 from jobs.expand import expand
 from jobs.graph import Node
 from jobs.grid.read import parse_grid
+from jobs.ledger.holder import Holder
+from jobs.ledger.leases import LeaseRecord
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
+from jobs.ledger.paths import Paths
+from jobs.ledger.verify import verify
 from jobs.plan import Plan, Trial
 from jobs.stages.contract import StageJob
 from jobs.states import TrialState
@@ -180,3 +184,53 @@ def test_a_store_that_never_gives_back_what_was_written_is_given_up(world: World
     monkeypatch.setattr(Ledger, "fetch", spoiled)
     with pytest.raises(OutOfReach, match="is its disk failing"):
         world.run()
+
+
+def test_a_stage_whose_holder_on_another_machine_is_silent_is_taken_over_by_new_workers(world: World, broken: Break) -> None:
+    world.ledger.leases.ttl = 0.3  # the driver's; each round's workers start with a fresh look, as Ray's do
+    held_up = world.nodes("shake", "mellune")[0]
+    shakes = broken("shake", lambda job: False)
+    holder = Holder.me().model_copy(update={"host": "another"})
+    world.ledger.store.create(Paths.lease(held_up.key), LeaseRecord(holder=holder, number=5).to_bytes())
+    result = world.run()
+    assert result.counts() == {"done": 4, "failed": 0, "blocked": 0}
+    assert held_up.key in shakes
+    assert world.ledger.leases.held() == {}
+
+
+@pytest.mark.parametrize("how", ["flipped byte", "deleted blob", "truncated manifest"])
+def test_results_that_were_spoiled_are_made_again_by_running_again(world: World, how: str) -> None:
+    world.run()
+    node = world.nodes("metrics")[0]
+    manifest = world.ledger.manifest(*node.id)
+    assert manifest is not None
+    place = Path(world.store)
+    blob, text = place / Paths.blob(manifest.payloads[0].sha256), place / Paths.manifest(*node.id)
+    if how == "flipped byte":
+        blob.write_bytes(b"!" + blob.read_bytes()[1:])
+    elif how == "deleted blob":
+        blob.unlink()
+    else:
+        text.write_bytes(text.read_bytes()[:50])
+    result = world.run()
+    assert node.key in result.ran
+    assert result.counts() == {"done": 4, "failed": 0, "blocked": 0}
+    assert verify(world.ledger) == []
+    assert world.run().ran == set()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_gradient_checkpointing_reaches_the_shakes_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    shakes = importlib.import_module(f"{STAGES}.shake")
+    seen: list[bool] = []
+    run = shakes.run
+
+    def looked_at(job: StageJob) -> None:
+        seen.append(job.gradient_checkpointing)
+        run(job)
+
+    monkeypatch.setattr(shakes, "run", looked_at)
+    world = World(tmp_path)
+    options = RunOptions(world.store, local=True, stages=STAGES, gradient_checkpointing=asked)
+    assert run_plan(world.plan, world.ledger, options, Silent(), world._tell).ran == {node.key for node in world.plan.nodes()}
+    assert seen == [asked] * 2

@@ -159,6 +159,7 @@ def test_a_folder_and_its_file_url_are_the_same_store(tmp_path: Path) -> None:
         ("gs://bucket", "no store of kind 'gs'"),
         ("file://relative/folder", "three slashes"),
         ("s3://", "names no bucket"),
+        ("s3://B_uck/x", "'B_uck' cannot be a bucket"),
         ("s3://bucket/a/../b", "not a name"),
         ("s3://bucket/prefix?versions", "names no bucket and prefix"),
         ("s3://KEY:SECRET@bucket", "credentials do not belong into the store's name"),
@@ -179,3 +180,9 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
 def test_a_folder_store_loads_no_s3_library() -> None:
     code = "import sys; from jobs.store.open import open_store; open_store('.'); assert not {'boto3', 'botocore'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_folder_below_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file is a file, so that \S+file/deep/store cannot be a folder below it"):
+        open_store(str(tmp_path / "file" / "deep" / "store"))

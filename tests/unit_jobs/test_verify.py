@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InputError
+from jobs.errors import Corrupt, InputError
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.ledger.paths import Paths
@@ -137,3 +137,52 @@ def test_many_blobs_are_all_read(tmp_path: Path) -> None:
     assert victim is not None
     case.path(Paths.blob(victim.payload("77").sha256)).write_bytes(b"78")
     assert [problem.what.split("'")[1] for problem in verify(case.ledger)] == ["77"]
+
+
+def test_a_spoilt_blob_that_no_manifest_names_is_an_error_and_repaired(case: LedgerCase) -> None:
+    node = blind(1, case.data)
+    name = blob(case.ledger.manifest(*node.id))
+    case.manifest_path(node).unlink()
+    case.path(name).write_bytes(b"ALONE")
+    (problem,) = errors(case)
+    assert (problem.kind, problem.key, problem.where) == ("", "", name)
+    assert "its bytes have another sha256; no manifest names it" in problem.what
+    verify(case.ledger, repair=True)
+    assert verify(case.ledger) == []
+
+
+def test_a_commit_does_not_rely_on_a_blob_that_is_spoilt(case: LedgerCase) -> None:
+    node = blind(1, case.data)
+    name = blob(case.ledger.manifest(*node.id))
+    case.manifest_path(node).unlink()
+    case.path(name).write_bytes(b"ALONE")
+    case.commit(node, "alone")
+    assert verify(case.ledger) == []
+
+
+def test_a_blob_that_was_dropped_and_made_again_is_missed_when_it_is_lost(case: LedgerCase) -> None:
+    node = blind(1, case.data)
+    manifest = case.ledger.manifest(*node.id)
+    name = blob(manifest)
+    assert manifest is not None
+    case.ledger.store.create(Paths.dropped(manifest.payloads[0].sha256), b"{}")
+    case.path(name).unlink()
+    assert verify(case.ledger) == []
+    case.manifest_path(node).unlink()
+    case.commit(node, "alone")
+    case.path(name).unlink()
+    assert stages(errors(case)) == [node.id]
+
+
+def test_who_only_looks_moves_nothing(case: LedgerCase) -> None:
+    looking = Ledger(case.ledger.store, notice=case.said.append, look_only=True)
+    node = blind(1, case.data)
+    manifest = looking.manifest(*node.id)
+    assert manifest is not None
+    case.path(blob(manifest)).unlink()
+    with pytest.raises(Corrupt, match="is missing from the store; running the grid makes the stage again"):
+        looking.read(manifest, "out")
+    case.manifest_path(case.score).write_text("{")
+    assert looking.manifest(*case.score.id) is None
+    assert "running the grid makes the stage again" in case.said[-1]
+    assert case.quarantined() == []
