@@ -54,20 +54,26 @@ def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Draw
     words = (
         f"The change of AUC under the {attack} attack for each {axis}, with its interval where there is one; the tables hold the numbers."
     )
-    return Drawing(f"{attack} attack", words, inline(plots.forest(rows, width=4.9), f"by-{axis}-{attack}"))
+    return Drawing(f"{attack} attack", words, inline(plots.forest(rows, width=3.9), f"by-{axis}-{attack}"))
 
 
 def _alike(groups: Sequence[Group], axis: str) -> dict[str, dict[Any, Group]]:
-    """What is the same but for the axis -> value -> its group. A part that follows from the value (unrelated prompts) sets none apart."""
-    parts: dict[tuple[str, Any], set[Role]] = {}
-    for group in groups:
-        parts.setdefault((group.place.without(axis), group_value(group, axis)), set()).add(group.role)
-    several = {rest for (rest, _), roles in parts.items() if len(roles) > 1}
+    """What is the same but for the axis -> value -> its group.
+
+    A part that follows from the value (prompts of something else are a control) sets none apart: control and method stand side by side.
+    """
+    parts: dict[str, dict[Any, set[Role]]] = {}
+    for group in (group for group in groups if group.place.setting(axis) is not None):
+        parts.setdefault(group.place.without(axis), {}).setdefault(group_value(group, axis), set()).add(group.role)
+    follows = {
+        rest
+        for rest, by_value in parts.items()
+        if all(len(roles) == 1 for roles in by_value.values()) and len(set().union(*by_value.values())) > 1
+    }
     alike: dict[str, dict[Any, Group]] = {}
-    for group in groups:
-        if group.place.setting(axis) is not None:
-            rest = group.place.without(axis)
-            alike.setdefault(with_role(rest, group.role) if rest in several else rest, {})[group_value(group, axis)] = group
+    for group in (group for group in groups if group.place.setting(axis) is not None):
+        rest = group.place.without(axis)
+        alike.setdefault(rest if rest in follows else with_role(rest, group.role), {})[group_value(group, axis)] = group
     return alike
 
 

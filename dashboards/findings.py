@@ -98,7 +98,8 @@ def _crossed(each: Comparison) -> bool:
 
 
 def _amplified(tested: Sequence[Comparison], up: Sequence[Comparison], sure: Sequence[Comparison]) -> Findings:
-    variants = listed([each.variant for each in sure])
+    stand = {each.variant for each in sure}
+    variants = listed([each.variant for each in tested if each.variant in stand])
     return Findings(
         "amplified",
         f"{_subject(sure)} made members easier to find" + (", in some comparisons" if 2 * len(sure) < len(tested) else ""),

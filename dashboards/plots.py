@@ -165,8 +165,12 @@ def _legend(figure: Figure, colors: Mapping[str, str]) -> None:
         text.set_parse_math(False)
 
 
-MAX_LABEL, MAX_HEADING = 26, 54
-"""Characters that have room beside a forest's rows, and above them."""
+LABEL_ROOM, HEADING_ROOM = 5.3, 11.0
+"""Characters for each inch of a forest's width that have room beside its rows, and above them."""
+
+
+NARROW = 4.5
+"""Inches up to which a forest's axis is named in short."""
 
 
 def forest(intervals: Sequence[Interval], *, words: str = "change of AUC", width: float = 7.2) -> Figure:
@@ -183,7 +187,9 @@ def forest(intervals: Sequence[Interval], *, words: str = "change of AUC", width
         groups.setdefault(interval.group, []).append(interval)
     ends = [end for each in intervals for end in (each.delta, each.low, each.high) if end is not None]
     reach = max([0.02, *(abs(end) for end in ends)]) * 1.08
-    rows = _ForestRows(above=max((len(each.label) for each in intervals), default=0) > MAX_LABEL, left=-reach)
+    attack = " to attack" if width > NARROW else ""
+    above = max((len(each.label) for each in intervals), default=0) > LABEL_ROOM * width
+    rows = _ForestRows(above=above, left=-reach, room=int(HEADING_ROOM * width))
     with mpl.rc_context(STYLE):
         figure = Figure(layout="constrained")
         axes = figure.add_subplot()
@@ -196,7 +202,7 @@ def forest(intervals: Sequence[Interval], *, words: str = "change of AUC", width
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, symmetric=True))
         axes.grid(axis="x", color=RULE, linewidth=0.6)
-        axes.set(xlim=(-reach, reach), ylim=(rows.at - 0.3, -0.7), xlabel=f"← harder to attack · {words} · easier to attack →")
+        axes.set(xlim=(-reach, reach), ylim=(rows.at - 0.3, -0.7), xlabel=f"← harder{attack} · {words} · easier{attack} →")
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
@@ -210,13 +216,13 @@ class _ForestRows:
         ticks: (position, label) of the rows whose labels stand beside them.
     """
 
-    def __init__(self, *, above: bool, left: float) -> None:
-        self.above, self.left = above, left
+    def __init__(self, *, above: bool, left: float, room: int) -> None:
+        self.above, self.left, self.room = above, left, room
         self.at = 0.0
         self.ticks: list[tuple[float, str]] = []
 
     def draw(self, axes: Any, name: str, members: Sequence[Interval]) -> None:
-        for number, line in enumerate(textwrap.wrap(name, MAX_HEADING) or [""]):
+        for number, line in enumerate(textwrap.wrap(name, self.room) or [""]):
             self.at += 0.85 if number else 0.0
             self._text(axes, line, weight="bold")
         first = self.at

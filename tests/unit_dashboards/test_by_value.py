@@ -45,6 +45,11 @@ def test_unrelated_prompts_stand_beside_those_that_they_are_the_control_of(tmp_p
     assert ">sp_prompts = unrelated</text>" in svg
 
 
+def test_a_control_alone_is_named_as_one(tmp_path: Path) -> None:
+    (found,) = by_value_of(tmp_path, *({"train_on": "members", "model": model} for model in ("tiny", "small")))
+    assert ">lora (on members)</text>" in found.drawings[0].svg
+
+
 def test_numbers_and_what_a_curve_shows_already_are_not_shown_again(tmp_path: Path) -> None:
     assert by_value_of(tmp_path / "a", {"rank": 1}, {"rank": 8}) == []
     swept = [{"rank": rank, "alpha": alpha} for rank in (1, 2, 4) for alpha in ("rank", 32.0)]
