@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from tests.sd_models import clip_tokenizer
 
@@ -66,3 +67,11 @@ def add_checker(folder: Path, *, threshold: float = 10.0, seed: int = 0) -> Any:
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     path.write_text(json.dumps(index))
     return network
+
+
+def closest(network: Any, pixels: Any) -> torch.Tensor:
+    """The cosine of each picture's embedding to the checker's nearest concept."""
+    seen = processor()([Image.fromarray(one) for one in pixels], return_tensors="pt").pixel_values
+    with torch.no_grad():
+        embedded = torch.nn.functional.normalize(network.visual_projection(network.vision_model(seen)[1]))
+    return (embedded @ torch.nn.functional.normalize(network.concept_embeds).T).max(dim=1).values

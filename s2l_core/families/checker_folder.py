@@ -1,6 +1,6 @@
 """Which files make up a pipeline folder's safety checker, and whether they are there. Imports no torch: planning asks here.
 
-They are no part of the model's own files: with the checker off, a model with and one without it are the same model.
+They are no part of the model's own files, so that a model has one key whether its checker is used or not.
 """
 
 from __future__ import annotations

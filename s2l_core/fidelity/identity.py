@@ -49,12 +49,11 @@ class Judge:
 
         label = np.array(names)
         known, counts = np.unique(label, return_counts=True)
-        if len(known) < 2 or counts.min() < 2:
-            raise ValueError(
-                f"a judge of identities needs two of them, with two images each; got {len(known)}, the least with {counts.min(initial=0)}"
-            )
+        least = min(counts.tolist(), default=0)
+        if len(known) < 2 or least < 2:
+            raise ValueError(f"a judge of identities needs two of them, with two images each; got {len(known)}, the least with {least}")
         with threadpool_limits(1):  # sums in one order, whatever the machine
-            fold = _deal(label, min(folds, int(counts.min())), stream(seed, "judge"))
+            fold = _deal(label, min(folds, least), stream(seed, "judge"))
             right = np.zeros(len(label), dtype=bool)
             for number in np.unique(fold):
                 held_out = fold == number

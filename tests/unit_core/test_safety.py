@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from s2l_core.families import checker_folder, sd_folder
@@ -19,7 +18,7 @@ from s2l_core.images import decode
 from s2l_core.safety import SafetyChecker
 from s2l_core.specs.synthesis import PromptTemplate, SynthesisSpec
 from s2l_core.synthesize import synthesize
-from tests.clip_models import add_checker, processor
+from tests.clip_models import add_checker, closest
 from tests.sd_models import sd_model
 
 torch.set_num_threads(1)
@@ -39,14 +38,6 @@ def folder(model: StableDiffusion, tmp_path: Path) -> Path:
 
 def pictures(count: int) -> Any:
     return np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
-
-
-def closest(network: Any, pixels: Any) -> torch.Tensor:
-    """The cosine of each picture's embedding to the nearest concept."""
-    seen = processor()([Image.fromarray(one) for one in pixels], return_tensors="pt").pixel_values
-    with torch.no_grad():
-        embedded = torch.nn.functional.normalize(network.visual_projection(network.vision_model(seen)[1]))
-    return (embedded @ torch.nn.functional.normalize(network.concept_embeds).T).max(dim=1).values
 
 
 def test_it_rejects_exactly_the_images_that_are_near_a_concept(folder: Path) -> None:
