@@ -13,7 +13,7 @@ from jobs.keys import canonical_json
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.plan import Plan, Trial
-from jobs.stages.specs import DataStage, FolderImages
+from jobs.stages.specs import DataStage, FolderImages, GivenImages
 
 Role = Literal["no-shake", "method", "members", "unrelated"]
 
@@ -170,7 +170,7 @@ def _varies(plan: Plan, axis: str) -> bool:
 
 def _domain(trial: Trial) -> str:
     source = next((node.spec.source for node in ancestors(trial.metrics.values()) if isinstance(node.spec, DataStage)), None)
-    if isinstance(source, FolderImages):
+    if isinstance(source, FolderImages | GivenImages):
         return source.domain
     return source.identity if source is not None else str(trial.axes.get("domain", ""))
 

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobs.build import StageBuilder
+from jobs.grid.applies import check_methods
+from jobs.grid.everyone import spell_out
 from jobs.grid.inputs import Inputs, LocalInputs
 from jobs.grid.messages import listed
-from jobs.grid.method import check_methods
 from jobs.grid.model import POSITION, Grid, label
 from jobs.grid.points import Row, Rows, points
 from jobs.keys import canonical_json, sha256_text
 from jobs.plan import Plan, Pool, Trial
 
 SHOWN_COLLAPSES = 3
+_DOMAIN, _ATTACK_DOMAIN, _SEED = (POSITION[name] for name in ("domain", "attack_domain", "seed"))
 
 
 def expand(grid: Grid, *, inputs: Inputs | None = None) -> Plan:
@@ -29,7 +31,9 @@ def expand(grid: Grid, *, inputs: Inputs | None = None) -> Plan:
         jobs.errors.InputError: settings that cannot go together, or a data set, domain or model that is not there.
     """
     with _no_garbage_collection():
-        return _Expansion(grid, points(grid), inputs or LocalInputs()).plan()
+        inputs = inputs or LocalInputs()
+        whole = spell_out(grid, inputs)
+        return _Expansion(whole, points(whole), inputs).plan()
 
 
 @contextmanager
@@ -70,12 +74,13 @@ class _Expansion:
     def _trials(self) -> dict[str, tuple[Trial, Row]]:
         trials: dict[str, tuple[Trial, Row]] = {}
         merged: list[tuple[Trial, Trial]] = []
-        axes = [(name, POSITION[name]) for name in self.rows.axes]
-        for row, _ in self.rows.rows:
-            stages = self.stages.of(row)
+        axes = [(name, POSITION[name], name in self.grid.when) for name in self.rows.axes]
+        for row, given in self.rows.rows:
+            stages = self.stages.of(row, given)
             leaves = ",".join([f'["{name}","{node.key}"]' for name, node in stages.metrics.items()])
             key = sha256_text(f"[{leaves}]")
-            trial = Trial(key, {name: label(row[position]) for name, position in axes}, stages.metrics, stages.shake, stages.blind)
+            shown = {name: None if conditional and name not in given else label(row[position]) for name, position, conditional in axes}
+            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind)
             if key in trials:
                 merged.append((trial, trials[key][0]))
             else:
@@ -92,23 +97,37 @@ class _Expansion:
         for name in self.rows.axes:
             position = POSITION[name]
             values = given.setdefault(name, {})
-            values |= dict.fromkeys(row[position] for row, _ in self.rows.rows if row[position] is not None)
+            shown = (row[position] for row, given in self.rows.rows if name in given or name not in self.grid.when)
+            values |= dict.fromkeys(value for value in shown if value is not None)
         return {name: [label(value) for value in given[name]] for name in self.rows.axes}
 
     def _pools(self, trials: list[tuple[Trial, Row]]) -> Iterator[Pool]:
-        """One pool per attack of each group of trials that share all axes but domain and seed, over two domains or more."""
+        """One pool per attack of each group of trials that share all axes but domain and seed, over two attacked domains or more.
+
+        Under domain transfer a model attacked on its own domain is pooled apart from one attacked on another.
+        """
         names = [name for name in self.rows.axes if name not in ("domain", "seed")]
         groups: dict[tuple[Any, ...], list[tuple[Trial, Row]]] = {}
         for trial, row in trials:
-            groups.setdefault(tuple(trial.axes[name] for name in names), []).append((trial, row))
-        domain, seed = POSITION["domain"], POSITION["seed"]
+            groups.setdefault(tuple(_shared(trial, row, name) for name in names), []).append((trial, row))
         for group, members in groups.items():
-            if len({row[domain] for _, row in members}) < 2:
+            if len({_attacked(row) for _, row in members}) < 2:
                 continue
-            members.sort(key=lambda member: (member[1][domain], member[1][seed]))
+            members.sort(key=lambda member: (_attacked(member[1]), member[1][_DOMAIN], member[1][_SEED]))
             for attack, leaf in members[0][0].metrics.items():
                 node = self.stages.pooled(leaf, [trial.metrics[attack] for trial, _ in members])
                 yield Pool(dict(zip(names, group, strict=True)), attack, node, tuple(trial.key for trial, _ in members))
+
+
+def _attacked(row: Row) -> str:
+    return str(row[_DOMAIN] if row[_ATTACK_DOMAIN] is None else row[_ATTACK_DOMAIN])
+
+
+def _shared(trial: Trial, row: Row, name: str) -> Any:
+    """What the trials of a pool have in common on an axis."""
+    if name != "attack_domain":
+        return trial.axes[name]
+    return "own" if _attacked(row) == row[_DOMAIN] else "other"
 
 
 def _told_merged(merged: list[tuple[Trial, Trial]]) -> str:

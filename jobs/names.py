@@ -23,10 +23,19 @@ def _short(value: Any) -> str:
 def stage_names(plan: Plan) -> dict[str, str]:
     """Key -> name of every stage; a stage shared by trials is named by what they share."""
     names: dict[str, str] = {}
+    told = {trial.key: trial_name(trial.axes) for trial in plan.trials}
+    for trial in plan.trials:  # a trial's own stages first: another trial may hang on its shake
+        if trial.shake is not None:
+            names.setdefault(trial.shake.key, f"shake {_what(trial.shake, told[trial.key])}")
+        for attack, node in trial.metrics.items():  # under the name that the trial calls the attack by
+            names.setdefault(node.key, f"metrics {attack} {told[trial.key]}")
+            after = node.parent("after")
+            if after is not None and after.parent("shake") is not None:
+                names.setdefault(after.key, f"score {attack} {told[trial.key]}")
     for trial in plan.trials:
         for node in ancestors(list(trial.leaves())):
             if node.key not in names:
-                names[node.key] = f"{node.kind} {_what(node, trial_name(trial.axes))}".strip()
+                names[node.key] = f"{node.kind} {_what(node, told[trial.key])}".strip()
     for pool in plan.pools:
         names.setdefault(pool.node.key, f"pooled {pool.attack} {trial_name(pool.axes)}")
     return names
@@ -36,16 +45,22 @@ def _what(node: Node, trial: str) -> str:
     spec = node.spec
     source = getattr(spec, "source", None)
     if source is not None:
-        return str(getattr(source, "identity", None) or getattr(source, "domain", None) or getattr(source, "name", None) or source.source)
+        return next(str(getattr(source, name)) for name in ("identity", "domain", "name", "what", "source") if getattr(source, name, None))
     if node.kind in ("sp", "prior"):
-        return str(getattr(getattr(spec, "synthesis", None), "name", ""))
-    attack = f"{spec.attack.kind} " if hasattr(spec, "attack") else ""
-    if node.kind == "score" and node.parent("shake") is None:
+        drawn = str(getattr(getattr(spec, "synthesis", None), "name", ""))
+        return drawn if node.parent("shake") is None else f"{drawn}, round {_round(node)}".removeprefix(", ")
+    if node.kind == "score":
         data = node.parent("data")
+        attack = f"{spec.attack.kind} " if hasattr(spec, "attack") else ""
         return f"{attack}before {_what(data, trial) if data else ''}".strip()
     if node.kind == "blind":
         return _what(node.parents[0][1], trial)
-    if node.kind == "metrics":
-        after = node.parent("after")
-        attack = f"{after.spec.attack.kind} " if after is not None and hasattr(after.spec, "attack") else ""
-    return f"{attack}{trial}"
+    if node.kind == "shake" and node.parent("train") is not None:
+        return ", ".join([*([trial] if trial else []), *([f"round {_round(node)}"] if _round(node) > 1 else [])])
+    return trial
+
+
+def _round(node: Node) -> int:
+    """The round of an SP set or of a shake on one: how many shaken models stand above it, and itself."""
+    above = node.parent("shake") or node.parent("train")
+    return 1 if above is None else _round(above) + (node.kind == "sp")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import assert_never
 
 from s2l_core.images import ImageRecord
-from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption
+from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName
 
 
 def prompts_for(records: Sequence[ImageRecord], caption: CaptionSpec, name: str) -> list[str]:
@@ -16,7 +17,7 @@ def prompts_for(records: Sequence[ImageRecord], caption: CaptionSpec, name: str)
         name: what stands for `{name}` in a domain's prompt.
 
     Raises:
-        ValueError: a domain's prompt wants a name and there is none.
+        ValueError: a domain's prompt wants a name and there is none, or no caption holds the name that is to be replaced.
     """
     match caption:
         case OwnCaption():
@@ -29,5 +30,22 @@ def prompts_for(records: Sequence[ImageRecord], caption: CaptionSpec, name: str)
                     f"the caption {template!r} needs the domain's name; got none; give the domain a name, or use the images' own captions"
                 )
             return [template.replace("{name}", name)] * len(records)
+        case ReplaceName(name=replaced, token=token):
+            return replace_name([record.text for record in records], replaced, token)
         case _:
             assert_never(caption)
+
+
+def replace_name(texts: Sequence[str], name: str, token: str) -> list[str]:
+    """The texts with the name, as whole words in upper or lower case, replaced by the token; a text without it stays as it is.
+
+    Raises:
+        ValueError: not one text holds the name: the token would be in none, and nothing of what was learned for it would be seen.
+    """
+    whole = re.compile(r"(?<!\w)" + r"\s+".join(map(re.escape, name.split())) + r"(?!\w)", re.IGNORECASE)
+    if texts and not any(map(whole.search, texts)):
+        raise ValueError(
+            f"none of {len(texts)} captions holds the name {name!r}, so that {token} has no place in them; the first is {texts[0]!r}; "
+            "use a domain prompt, or the name that the captions have"
+        )
+    return [whole.sub(lambda match: token, text) for text in texts]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, set_option, store_option
+from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, profile_option, set_option, store_option
 from jobs.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
 
 @click.command()
 @grid_argument
+@profile_option
 @set_option
 @store_option
 @json_option
-def status(grid: str, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
+def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
     """Trials of GRID by state, and failures by class with the first line of each message."""
     from dashboards import status as view
 
-    plan = load_plan(grid, sets)
+    plan = load_plan(grid, sets, profile)
     found = view.status(plan, open_ledger(store))
     click.echo(json.dumps(found) if as_json else view.text(plan, found))
 
 
 @click.command()
 @grid_argument
+@profile_option
 @set_option
 @store_option
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of stdout.")
-def results(grid: str, sets: tuple[str, ...], store: str | None, form: str, output: Path | None) -> None:
+def results(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, form: str, output: Path | None) -> None:
     """One row per trial x attack x metric: before, after, their difference with its interval, and a verdict.
 
     The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
@@ -44,7 +46,7 @@ def results(grid: str, sets: tuple[str, ...], store: str | None, form: str, outp
     from dashboards import tables
     from dashboards.results import rows
 
-    found = rows(load_plan(grid, sets), open_ledger(store))
+    found = rows(load_plan(grid, sets, profile), open_ledger(store))
     writers = {"csv": tables.to_csv, "json": tables.to_json, "parquet": tables.to_parquet}
     terminal = output is None and sys.stdout.isatty()
     content = writers[form](found) if form in writers else tables.to_table(found, color=terminal)
@@ -59,16 +61,17 @@ def results(grid: str, sets: tuple[str, ...], store: str | None, form: str, outp
 @click.command()
 @click.argument("trial", metavar="TRIAL")
 @click.option("--grid", help="The grid to look in. [default: all that were run with this store]")
+@profile_option
 @set_option
 @store_option
 @json_option
-def show(trial: str, grid: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
+def show(trial: str, grid: str | None, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
     """One trial, by the first letters of its key: axes, stages with keys and digests, metrics, failures."""
     from dashboards import show as view
     from jobs.grid.registered import plans_of
 
     ledger = open_ledger(store)
-    plans = [load_plan(grid, sets)] if grid else plans_of(ledger)
+    plans = [load_plan(grid, sets, profile)] if grid else plans_of(ledger)
     found = view.show(_plan_with(plans, trial), ledger, trial)
     click.echo(json.dumps(found) if as_json else view.text(found))
 
@@ -83,15 +86,16 @@ def _plan_with(plans: list[Plan], trial: str) -> Plan:
 
 @click.command()
 @grid_argument
+@profile_option
 @set_option
 @store_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The HTML file to write.")
 @click.option("--show-private", is_flag=True, help="Show members and SP images in the page. Whoever has the page then has the images.")
-def report(grid: str, sets: tuple[str, ...], store: str | None, output: Path, show_private: bool) -> None:
+def report(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, output: Path, show_private: bool) -> None:
     """One self-contained HTML page: what was found, in plain words first, then tables, ROC curves, controls and how to reproduce it."""
     from dashboards.report import report as page
 
-    _write(output, page(load_plan(grid, sets), open_ledger(store), show_private=show_private).encode())
+    _write(output, page(load_plan(grid, sets, profile), open_ledger(store), show_private=show_private).encode())
     click.echo(str(output))
 
 

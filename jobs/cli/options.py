@@ -32,6 +32,12 @@ def set_option(function: F) -> F:
     )(function)
 
 
+def profile_option(function: F) -> F:
+    return click.option(
+        "--profile", metavar="NAME", help="One of the grid's sizes, such as tiny or published. [default: the first that the grid has]"
+    )(function)
+
+
 def store_option(function: F) -> F:
     return click.option("--store", metavar="URL", help="A folder or s3://bucket/prefix. [default: $S2L_STORE, else ./s2l-data/store]")(
         function
@@ -66,12 +72,17 @@ def open_ledger(store: str | None) -> Ledger:
     return Ledger(open_store(store_url(store)), notice=lambda text: click.echo(f"s2l: {text}", err=True))
 
 
-def load_plan(grid: str, sets: tuple[str, ...]) -> Plan:
+def load_plan(grid: str, sets: tuple[str, ...], profile: str | None) -> Plan:
     """The plan of a grid; its notices go to stderr."""
     from jobs.expand import expand
     from jobs.grid.read import read_grid
 
-    plan = expand(read_grid(grid, sets))
+    plan = expand(read_grid(grid, sets, profile))
     for notice in plan.notices:
         click.echo(f"s2l: {notice}", err=True)
     return plan
+
+
+def asked_again(grid: str, profile: str | None) -> str:
+    """The grid and its profile, as they are given to another command."""
+    return f"{grid} --profile {profile}" if profile else grid

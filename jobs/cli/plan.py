@@ -6,22 +6,23 @@ import json
 
 import click
 
-from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, set_option, store_option
+from jobs.cli.options import asked_again, grid_argument, json_option, load_plan, open_ledger, profile_option, set_option, store_option
 
 
 @click.command()
 @grid_argument
+@profile_option
 @set_option
 @store_option
 @json_option
-def plan(grid: str, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
+def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
     """What GRID asks for: trials, distinct stages by kind, how many are done, how many would run.
 
     GRID is a shipped name (see `s2l grids`) or the path of a YAML file. Nothing is run or written.
     """
     from jobs.demand import count
 
-    planned = load_plan(grid, sets)
+    planned = load_plan(grid, sets, profile)
     stages = count(planned, open_ledger(store))
     if as_json:
         answer = {"grid": planned.grid, "trials": len(planned.trials), "axes": planned.axes, "stages": stages, "grid_key": planned.grid_key}
@@ -34,14 +35,18 @@ def plan(grid: str, sets: tuple[str, ...], store: str | None, as_json: bool) -> 
     for kind, row in stages.items():
         click.echo(f"{kind:10} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")
     left = sum(row["to_run"] for row in stages.values())
-    click.echo(f"\nnext: s2l run {grid}" if left else "\nnothing to run: see s2l results, s2l report")
+    click.echo(f"\nnext: s2l run {asked_again(grid, profile)}" if left else "\nnothing to run: see s2l results, s2l report")
 
 
 @click.command()
 @json_option
 def grids(as_json: bool) -> None:
-    """The grids that ship with S2L, with their first line of description."""
-    from jobs.grid.load import shipped
+    """The grids that ship with S2L, with their first line of description, and the profiles that `--profile` takes."""
+    from jobs.grid.load import shipped, shipped_profiles
 
     found = shipped()
-    click.echo(json.dumps(found) if as_json else "\n".join(f"{name:16} {words}" for name, words in found.items()))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for name, profiles in shipped_profiles().items():
+        click.echo(f"{name:16} {found[name]}" + (f" [--profile {', '.join(profiles)}]" if profiles else ""))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.options import (
+    asked_again,
     grid_argument,
     json_option,
     load_plan,
     open_ledger,
+    profile_option,
     set_option,
     store_option,
     store_url,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @grid_argument
+@profile_option
 @set_option
 @store_option
 @tracking_option
@@ -48,10 +51,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Weights to keep once measured: small drops dense ones, none drops all; they are made again when asked for.",
 )
+@click.option("--gradient-checkpointing", is_flag=True, help="Fine-tune in less memory and more time; no result changes.")
 @click.option("--no-tracking", is_flag=True, help="Do not mirror to MLflow now; `s2l sync` can do it later.")
 @json_option
 def run(
     grid: str,
+    profile: str | None,
     sets: tuple[str, ...],
     store: str | None,
     tracking: str | None,
@@ -60,6 +65,7 @@ def run(
     address: str | None,
     gpu_share: float | None,
     keep: Keep,
+    gradient_checkpointing: bool,
     no_tracking: bool,
     as_json: bool,
 ) -> int:
@@ -72,13 +78,15 @@ def run(
     from jobs.execute.options import RunOptions
     from jobs.execute.progress import Terminal
     from jobs.execute.run import run_plan
+    from jobs.given import refuse_stand_ins
     from jobs.tracker.session import mirrored
 
-    planned = load_plan(grid, sets)
+    planned = load_plan(grid, sets, profile)
+    refuse_stand_ins(planned)
     ledger = open_ledger(store)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
     cluster = address or os.environ.get("RAY_ADDRESS")
-    options = RunOptions(store_url(store), workers, local, cluster, gpu_share, keep)
+    options = RunOptions(store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing)
     reporter = Terminal(planned.grid)
     try:
         uri = None if no_tracking else tracking_uri(tracking)
@@ -87,7 +95,7 @@ def run(
             result = run_plan(planned, ledger, options, reporter, on_trial)
     finally:
         reporter.close()
-    _answer(planned, result, grid, as_json)
+    _answer(planned, result, asked_again(grid, profile), as_json)
     whole = result.counts()["done"] == len(result.states) and not result.failed  # a pooled stage belongs to no trial
     return EXIT_DONE if whole else EXIT_TRIALS_FAILED
 

@@ -6,7 +6,17 @@ import json
 
 import click
 
-from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, set_option, store_option, tracking_option, tracking_uri
+from jobs.cli.options import (
+    grid_argument,
+    json_option,
+    load_plan,
+    open_ledger,
+    profile_option,
+    set_option,
+    store_option,
+    tracking_option,
+    tracking_uri,
+)
 from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED
 
 
@@ -35,16 +45,17 @@ def verify(store: str | None, repair: bool, as_json: bool) -> int:
 
 @click.command()
 @grid_argument
+@profile_option
 @set_option
 @store_option
 @tracking_option
 @json_option
-def sync(grid: str, sets: tuple[str, ...], store: str | None, tracking: str | None, as_json: bool) -> None:
+def sync(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, tracking: str | None, as_json: bool) -> None:
     """Rebuild GRID's MLflow mirror from the ledger. Safe to repeat: no run is made twice."""
     from jobs.cli.artifacts import grid_artifacts, trial_artifacts
     from jobs.tracker.session import sync_grid
 
-    plan, ledger = load_plan(grid, sets), open_ledger(store)
+    plan, ledger = load_plan(grid, sets, profile), open_ledger(store)
     plots, pages = trial_artifacts(ledger), grid_artifacts(plan, ledger)
     found = sync_grid(plan, ledger, tracking_uri(tracking), artifacts=plots, grid_artifacts=pages, notice=_notice)
     words = f"mirrored {found['trials']} trials of {grid} to {found['tracking']}; to look: {found['look']}"

@@ -56,7 +56,13 @@ class LocalBackend:
 
     def _settings(self, gpu_share: float | None) -> dict[str, Any]:
         options = self._run.options
-        return {"store": options.store, "scratch": str(self._scratch), "gpu_share": gpu_share, "stages": options.stages}
+        return {
+            "store": options.store,
+            "scratch": str(self._scratch),
+            "gpu_share": gpu_share,
+            "gradient_checkpointing": options.gradient_checkpointing,
+            "stages": options.stages,
+        }
 
     def run(self, queue: Queue) -> None:
         while (unit := queue.take()) is not None:

@@ -18,6 +18,7 @@ class RunOptions:
         address: a running Ray cluster to use instead.
         gpu_share: GPUs of one unit; None: one where there are GPUs.
         keep: which weights stay in the store when all that hangs on them is committed (jobs.ledger.retention).
+        gradient_checkpointing: shakes hold less in memory and compute more.
         stages: the package with a file for each kind of stage; benchmarks of the driver put one in its place whose stages do nothing.
     """
 
@@ -27,4 +28,5 @@ class RunOptions:
     address: str | None = None
     gpu_share: float | None = None
     keep: Keep = "all"
+    gradient_checkpointing: bool = False
     stages: str = "jobs.stages"

@@ -211,9 +211,9 @@ def _rounds(run: _Run, missing: list[Node], scratch: Path) -> None:
 
 def _retain(run: _Run) -> None:
     dropped = drop(run.ledger, run.plan.nodes(), run.options.keep)
-    if dropped.blobs:
+    if dropped.shakes:
         size = f"{dropped.bytes / 1e6:.1f} MB, --keep {run.options.keep}"
-        run.reporter.note(f"dropped the weights of {dropped.blobs} shakes ({size}); they are made again when asked for")
+        run.reporter.note(f"dropped the weights of {dropped.shakes} shakes ({size}); they are made again when asked for")
 
 
 def _check_store_keeps(run: _Run, redone: Counter[str]) -> None:

@@ -40,6 +40,7 @@ class Worker:
     device: str = "cpu"
     warm: Warm = field(default_factory=Warm)
     host: str = ""
+    gradient_checkpointing: bool = False
     stages: str = "jobs.stages"
     notes: list[str] = field(default_factory=list)
 
@@ -224,6 +225,7 @@ def _job(unit: _Unit, node: Node, out: Path, lease: Lease, micro_batch: int | No
         say=lambda fraction, words: unit.say(node.key, fraction, words),
         inputs={content: Path(path) for content, path in unit.order.inputs.items()},
         micro_batch=micro_batch,
+        gradient_checkpointing=worker.gradient_checkpointing,
     )
 
 

@@ -31,7 +31,8 @@ def make_worker(setup: dict[str, Any]) -> Worker:
     """A worker from plain settings.
 
     Args:
-        setup: `store` (URL), `scratch` (folder), `gpu_share` (GPUs of one unit; None: a whole one where there is one), `stages` (package).
+        setup: `store` (URL), `scratch` (folder), `gpu_share` (GPUs of one unit; None: a whole one where there is one),
+            `gradient_checkpointing`, `stages` (package).
     """
     pin_threads()
     notes: list[str] = []
@@ -42,6 +43,7 @@ def make_worker(setup: dict[str, Any]) -> Worker:
         leases=LeaseKeeper(ledger.leases, notice=notes.append),
         device=pick_device(setup.get("gpu_share", 0.0)),
         host=socket.gethostname(),
+        gradient_checkpointing=bool(setup.get("gradient_checkpointing", False)),
         stages=str(setup.get("stages", "jobs.stages")),
         notes=notes,
     )

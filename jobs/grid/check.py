@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs.errors import GridError
+from jobs.grid.applies import lacking
 from jobs.grid.document import Document
 from jobs.grid.messages import listed, show, unknown
-from jobs.grid.model import FIELDS, LIST_FIELDS, REQUIRED, Grid, Point, place
+from jobs.grid.model import FIELDS, LIST_FIELDS, REQUIRED, Grid, Point, label, place
 from jobs.grid.values import read_value
 
-SECTIONS = ("name", "fixed", "axes", "zip", "when", "include", "exclude")
+SECTIONS = ("name", "fixed", "axes", "zip", "by_method", "when", "include", "exclude", "profiles")
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 SYNONYMS = {
     "learning_rate": "lr",
@@ -57,6 +58,7 @@ class _Checker:
             when=self._when(top),
             include=tuple(self._points(top, "include")),
             exclude=tuple(self._points(top, "exclude")),
+            by_method=self._by_method(top),
             document=top,
             lines=self.document.lines,
             overridden=overridden,
@@ -64,6 +66,7 @@ class _Checker:
         self._check_once(grid)
         self._check_required(grid)
         self._check_when(grid)
+        self._check_by_method(grid)
         return grid
 
     def error(self, path: Path, message: str) -> GridError:
@@ -90,6 +93,20 @@ class _Checker:
             if isinstance(raw, list) and name not in LIST_FIELDS:
                 raise self.error(("fixed", name), f"got the list {show(raw)}; a fixed setting has one value: move {name} to axes")
             result[name] = self._value(name, raw, ("fixed", name))
+        return result
+
+    def _by_method(self, top: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        result: dict[str, dict[str, Any]] = {}
+        for method, settings in self._mapping(top, "by_method").items():
+            path: Path = ("by_method", method)
+            if not isinstance(settings, dict) or not settings:
+                raise self.error(path, f"got {show(settings)}; give a mapping of settings to values, such as {{lr: 1e-4}}")
+            result[method] = {}
+            for name, raw in settings.items():
+                self._field(name, (*path, name))
+                if isinstance(raw, list) and name not in LIST_FIELDS:
+                    raise self.error((*path, name), f"got the list {show(raw)}; one value a method: move {name} to axes, under a condition")
+                result[method][name] = self._value(name, raw, (*path, name))
         return result
 
     def _axes(self, axes: Mapping[str, Any], path: Path) -> dict[str, tuple[Any, ...]]:
@@ -219,3 +236,24 @@ class _Checker:
                 raise self.error(("when", name), f"{name} cannot depend on itself")
             if any(name in group for group in grid.zips):
                 raise self.error(("when", name), f"{name} moves in a zip group and cannot be conditional; write it under axes")
+
+    def _check_by_method(self, grid: Grid) -> None:
+        named = [*grid.axes.get("method", ()), *([grid.fixed["method"]] if "method" in grid.fixed else [])]
+        named += [value for source in (*grid.zips, *grid.include) for value in source.get("method", ())]
+        methods = {str(label(value)): value for value in named}
+        for method, settings in grid.by_method.items():
+            path: Path = ("by_method", method)
+            if method not in methods:
+                if grid.overridden:
+                    continue
+                raise self.error(path, unknown("method of this grid", method, methods))
+            for name in settings:
+                if name in ("method", "domain", "seed"):
+                    raise self.error((*path, name), f"{name} cannot depend on the method")
+                several = next((section for section, names in (("axes", grid.axes), ("when", grid.when)) if name in names), None)
+                several = several or ("zip" if any(name in group for group in grid.zips) else None)
+                if several:
+                    raise self.error((*path, name), f"{name} is given under {several} too; keep one of them")
+                lacks = lacking(name, methods[method].value)
+                if lacks:
+                    raise self.error((*path, name), f"the method {method} {lacks}; leave {name} out")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from jobs.grid import placeholders
 from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, PackagedModel
 from s2l_core.faces import IDENTITIES
 from s2l_core.tiny import catalog, content, packaged
@@ -61,7 +62,7 @@ class Inputs(Protocol):
 
 
 class LocalInputs:
-    """The packaged data set and models, folders of the user's, and pinned models of the hub.
+    """The packaged data set and models, folders of the user's, pinned models of the hub, and stand-ins for what is to be given.
 
     What is packaged is answered here: `jobs.sources` reads images, and importing what that takes costs more than a plan.
     """
@@ -69,6 +70,8 @@ class LocalInputs:
     def domains(self, data: str) -> list[str]:
         if data == DRAWN:
             return sorted(IDENTITIES)
+        if placeholders.is_placeholder(data):
+            return placeholders.domains(data)
         from jobs.sources import data_domains
 
         return data_domains(data)
@@ -77,6 +80,9 @@ class LocalInputs:
         if data == DRAWN and domain in IDENTITIES:
             source = DrawnFaces(identity=domain)
             return DomainData(DataStage(source=source), domain, source.members)
+        if placeholders.is_placeholder(data):
+            given, members = placeholders.images(data, domain)
+            return DomainData(DataStage(source=given), domain, members)
         from jobs.sources import data_members, resolve_data
 
         found, folder = resolve_data(data, domain)
@@ -85,6 +91,8 @@ class LocalInputs:
     def model(self, model: str) -> ModelData:
         if model in catalog():
             return ModelData(BaseStage(source=PackagedModel(name=model, content=content(model))), weights=packaged(model))
+        if placeholders.is_placeholder(model):
+            return ModelData(BaseStage(source=placeholders.model(model)))
         from jobs.sources import resolve_model
 
         source, folder = resolve_model(model)

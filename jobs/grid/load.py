@@ -31,6 +31,14 @@ def find_grid(name_or_path: str | Path) -> Path:
     raise GridError(f"{name_or_path}: {what}; give a YAML path or a shipped name: {listed(names)}{nearest(name_or_path, names)}")
 
 
+def shipped_profiles() -> dict[str, list[str]]:
+    """Name -> profiles of each grid that comes with S2L, in the grid's order."""
+    from jobs.grid.document import read_yaml
+    from jobs.grid.profile import profile_names
+
+    return {name: profile_names(read_yaml((SHIPPED / f"{name}.yaml").read_text(encoding="utf-8"), name), name) for name in shipped()}
+
+
 def _first_comment(path: Path) -> str:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""

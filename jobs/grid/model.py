@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from s2l_core.specs.adapters import AdapterSpec
+from s2l_core.specs.adapters import AdapterSpec, Layers, Token
 from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec
@@ -32,16 +32,21 @@ class Point(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    domain: Text = Field(description="The person or subject whose leakage is measured: a domain of the data set.")
+    domain: Text = Field(
+        description="The person or subject whose leakage is measured: a domain of the data set; `[all]` under axes is all of them."
+    )
     method: Text | MethodSpec = Field(
         description="How the model is fine-tuned: a preset's name, or a mapping that spells out adapters and objective."
     )
     model: Text = Field(
-        "tiny", description="The pre-trained model: `tiny` (packaged), a diffusers folder, or a hub id `owner/name@commit`."
+        "tiny",
+        description="The pre-trained model: `tiny` (packaged), a diffusers folder, a hub id `owner/name@commit`, or `to-be-given:NAME`: "
+        "planned, and refused by `s2l run`.",
     )
     data: Text = Field(
         "tiny-faces",
-        description="The data set of members and non-members: `tiny-faces` (drawn), or an imagefolder (from the current folder).",
+        description="The data set of members and non-members: `tiny-faces` (drawn), an imagefolder (from the current folder), or "
+        "`to-be-given:people`: forty stand-ins.",
     )
     seed: NonNegativeInt = Field(0, description="Seed of the fine-tuning. It re-keys neither base, SP set nor `before`.")
     sp_seed: NonNegativeInt = Field(0, description="Seed of the SP set and of the class images for prior preservation.")
@@ -51,7 +56,26 @@ class Point(BaseModel):
         description="LoRA alpha (scale = alpha / rank); the preset's 32 when absent. `rank`: as large as the rank, a constant scale of 1.",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="LoRA dropout; 0 when absent.")
-    lr: PositiveFloat | None = Field(None, description="Learning rate of AdamW; the published 1e-6 when absent.")
+    tokens: Annotated[tuple[Token, ...], Field(min_length=1)] | None = Field(
+        None,
+        description="The new tokens of textual inversion, such as `<ada>`; or a list that stands side by side. `<s2l>` when absent.",
+    )
+    start_from: Text | None = Field(
+        None, description="A word of the model's vocabulary whose embedding the new tokens begin at; random ones when absent."
+    )
+    sigma: NonNegativeFloat | Literal["match"] | None = Field(
+        None,
+        description="Standard deviation of Gaussian noise on the weights; 0.01 when absent. `match`: noise as long, in total, as what the "
+        "method `match_method` changes at this point. Only where the method is noise.",
+    )
+    noise_scale: Literal["rms", "absolute"] | None = Field(
+        None, description="What `sigma` is relative to: each tensor's root mean square (`rms`, when absent), or nothing."
+    )
+    noise_layers: Layers | None = Field(None, description="The layers that noise is added to; all when absent.")
+    match_method: Text | MethodSpec | None = Field(
+        None, description="The method whose change `sigma: match` is as long as: a preset's name, or spelled out; dreambooth when absent."
+    )
+    lr: PositiveFloat | None = Field(None, description="Learning rate of AdamW; the method's when absent (see Methods).")
     steps: PositiveInt | None = Field(None, description="Optimiser steps. Give `steps` or `epochs`, not both.")
     epochs: PositiveInt | None = Field(
         None, description="Passes over the images: ceil(images / batch) steps each; the published 100 when absent."
@@ -59,20 +83,41 @@ class Point(BaseModel):
     batch: PositiveInt | None = Field(
         None, description="Effective batch size; the method's published one when absent (4, or 2 for lora+dreambooth)."
     )
+    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="How the learning rate falls after the warm-up.")
+    warmup: NonNegativeInt = Field(0, description="Steps in which the learning rate rises from zero.")
+    optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="`adamw8bit` keeps its moments in 8 bits (a GPU, bitsandbytes).")
+    weight_decay: NonNegativeFloat = Field(1e-2, description="Weight decay of AdamW; the published 1e-2 when absent.")
+    clip: PositiveFloat | Literal["none"] = Field(1.0, description="Norm that gradients are clipped to, as published; or `none`.")
+    ema: Annotated[float, Field(gt=0, lt=1)] | Literal["none"] = Field(
+        "none", description="Decay of an exponential moving average of the weights, which takes their place at the end; or `none`."
+    )
+    snr_gamma: PositiveFloat | Literal["none"] = Field(
+        "none", description="Min-SNR weighting of timesteps (arXiv 2303.09556), usually 5; or `none`."
+    )
     precision: Precision = Field("fp32", description="Precision of the fine-tuning.")
     sp_size: PositiveInt = Field(64, description="Images in the SP set (the paper: 2,000).")
     sp_steps: PositiveInt = Field(50, description="Sampling steps per SP image.")
+    sp_scheduler: Literal["ddim", "model"] = Field("ddim", description="The sampler of the SP set: DDIM, or the one the model comes with.")
     sp_precision: Precision = Field("fp32", description="Precision in which the SP set is drawn.")
     guidance: NonNegativeFloat = Field(7.5, description="Classifier-free guidance of the SP set; 1 is none.")
     sp_prompts: Text | Annotated[tuple[str | PromptTemplate, ...], Field(min_length=1)] = Field(
         "photo-and-face",
-        description="Prompts of the SP set: a preset's name, or a list of texts with `{name}`, or of mappings `{text, weight}`.",
+        description="Prompts of the SP set: a preset's name, or a list of texts, or of mappings `{text, weight}`. `{name}` stands for the "
+        "domain's name; a prompt may do without it.",
     )
-    negative_prompt: str = Field("", description="Negative prompt of the SP set.")
+    negative_prompt: str | None = Field(None, description="Negative prompt of the SP set; the prompt preset's when absent.")
     train_on: Literal["sp", "members", "unrelated"] = Field(
         "sp",
         description="What the model is fine-tuned on: its own SP set; the true members (positive control); or the SP set of an unrelated "
         "domain, the next one in the data set's sorted list (negative control).",
+    )
+    rounds: PositiveInt = Field(
+        1,
+        description="Rounds of SP set and shake: from the second on, the model that was shaken in the round before draws the SP set, and a "
+        "fresh copy of the base is shaken on it. Rounds are shared: 3 holds the rounds of 2.",
+    )
+    attack_domain: Text | None = Field(
+        None, description="Domain transfer: the domain whose images are attacked; the one the model is fine-tuned on when absent."
     )
     prior: bool | PriorPreservation = Field(
         False,
@@ -92,8 +137,10 @@ class Point(BaseModel):
 
 FIELDS: tuple[str, ...] = tuple(Point.model_fields)
 POSITION: dict[str, int] = {name: position for position, name in enumerate(FIELDS)}
-LIST_FIELDS = frozenset({"attacks", "fprs", "sp_prompts"})
+LIST_FIELDS = frozenset({"attacks", "fprs", "sp_prompts", "tokens"})
 LORA_FIELDS = ("rank", "alpha", "dropout")
+TOKEN_FIELDS = ("tokens", "start_from")
+NOISE_FIELDS = ("sigma", "noise_scale", "noise_layers", "match_method")
 REQUIRED = tuple(name for name, info in Point.model_fields.items() if info.is_required())
 
 
@@ -132,7 +179,8 @@ class Grid:
         zips: groups of fields whose values move together, all lists of a group equally long.
         when: field -> {field: values}; where it does not hold, the field is absent.
         include, exclude: partial points, field -> values.
-        document: the grid as a JSON value, after `--set`.
+        by_method: a method's label -> field -> value for its points.
+        document: the grid as a JSON value, after its profile and `--set`.
         lines: path in the document -> line of the file, or the `--set` option it came from.
         overridden: the `--set` arguments.
     """
@@ -145,6 +193,7 @@ class Grid:
     when: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
     include: tuple[dict[str, tuple[Any, ...]], ...] = ()
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
+    by_method: dict[str, dict[str, Any]] = field(default_factory=dict)
     document: dict[str, Any] = field(default_factory=dict)
     lines: Mapping[tuple[str | int, ...], int | str] = field(default_factory=dict)
     overridden: tuple[str, ...] = ()
@@ -163,6 +212,9 @@ class Grid:
         for number, group in enumerate(self.zips):
             if value in group.get(name, ()):
                 return self.place("zip", number, name)
+        for method, settings in self.by_method.items():
+            if name in settings and settings[name] == value and value != self.fixed.get(name):
+                return self.place("by_method", method, name)
         return self.place("fixed", name)
 
 

@@ -1,4 +1,4 @@
-"""`--set axis=values`: replaces an axis's values or a fixed value; several values make an axis of a fixed setting."""
+"""`--set axis=values`: replaces an axis's values or a fixed value, for every method; several values make an axis of a fixed setting."""
 
 from __future__ import annotations
 
@@ -42,10 +42,16 @@ def _values(text: str, flag: str) -> list[Any]:
 
 
 def _apply(top: dict[str, Any], name: str, values: list[Any], flag: str, source: str) -> None:
-    axes, fixed, zips = top.get("axes"), top.get("fixed"), top.get("zip")
+    axes, fixed, zips, by_method = (top.get(section) for section in ("axes", "fixed", "zip", "by_method"))
     for group in zips if isinstance(zips, list) else [zips]:
         if isinstance(group, dict) and name in group:
             raise GridError(f"{flag}: {name} moves together with others in the zip group of {source}; edit the file instead")
+    if isinstance(by_method, dict):  # what is given now holds for every method
+        kept = {
+            method: {other: value for other, value in settings.items() if other != name} if isinstance(settings, dict) else settings
+            for method, settings in by_method.items()
+        }
+        top["by_method"] = {method: settings for method, settings in kept.items() if settings}
     nested = any(isinstance(value, list) for value in values)
     if name in LIST_FIELDS and not nested:
         values = [values[0] if name == "sp_prompts" and len(values) == 1 else values]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import GridError
+from jobs.grid.by_method import settle
 from jobs.grid.messages import listed
 from jobs.grid.model import FIELDS, POSITION, Grid, Point, label
 from jobs.grid.values import read_value
@@ -22,7 +23,8 @@ class Rows:
 
     Attributes:
         axes: the fields in which trials may differ, in the grid's order.
-        rows: the points and, for each, the fields it was given by axes or `include` rather than by `fixed` or a default.
+        rows: the points and, for each, the fields it was given by axes or `include` rather than by `fixed` or a default; a
+            conditional field is not given where its condition does not hold.
     """
 
     axes: tuple[str, ...]
@@ -39,6 +41,11 @@ def defaults() -> dict[str, Any]:
     return values
 
 
+def base_row(grid: Grid) -> list[Any]:
+    """Fixed values and defaults, in the order of `FIELDS`."""
+    return [{**defaults(), **grid.fixed}[name] for name in FIELDS]
+
+
 def points(grid: Grid) -> Rows:
     """All points of a grid, each once.
 
@@ -49,7 +56,7 @@ def points(grid: Grid) -> Rows:
     notices: list[str] = []
     product = _exclude(grid, list(spread.rows({})) if spread.dimensions or not grid.include else [], notices)
     explicit = frozenset(spread.names)
-    rows = dict.fromkeys(product, explicit)
+    rows = {row: explicit - _absent(grid, row, ()) for row in product} if grid.when else dict.fromkeys(product, explicit)
     for number, point in enumerate(grid.include):
         named = explicit | frozenset(point)
         for row in spread.rows(point, number):
@@ -57,7 +64,7 @@ def points(grid: Grid) -> Rows:
                 raise GridError(
                     f"{grid.place('include', number)}: the point {_told(row, (*spread.names, *point))} is in the grid already; leave it out"
                 )
-            rows[row] = named
+            rows[row] = named - _absent(grid, row, point)
     if not rows:
         raise GridError(f"{grid.place('exclude')}: no trial is left; exclude fewer points")
     _check_conditions(grid, rows, notices)
@@ -71,7 +78,7 @@ class _Spread:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.defaults = defaults()
-        self.base = [{**self.defaults, **grid.fixed}[name] for name in FIELDS]
+        self.base = base_row(grid)
         free = [name for name in grid.axes if name not in grid.when]
         self.dimensions: list[tuple[tuple[str, ...], list[tuple[Any, ...]]]] = [
             ((name,), [(value,) for value in grid.axes[name]]) for name in free
@@ -113,6 +120,8 @@ class _Spread:
             row = self.base.copy()
             for position, value in zip(positions, itertools.chain.from_iterable(combination), strict=True):
                 row[position] = value
+            if self.grid.by_method:
+                settle(self.grid, row, given)
             yield from self._with_conditional(row, conditional) if conditional else (tuple(row),)
 
     def _check_size(self, dimensions: Iterable[tuple[tuple[str, ...], list[Any]]]) -> None:
@@ -130,8 +139,7 @@ class _Spread:
             return
         name, rest = names[0], names[1:]
         condition = self.grid.when[name]
-        holds = all(row[POSITION[other]] in values for other, values in condition.items())
-        values = self.grid.axes.get(name, (row[POSITION[name]],)) if holds else (self.defaults[name],)
+        values = self.grid.axes.get(name, (row[POSITION[name]],)) if _holds(condition, row) else (self.defaults[name],)
         for value in values:
             changed = row.copy()
             changed[POSITION[name]] = value
@@ -148,9 +156,18 @@ def _exclude(grid: Grid, rows: list[Row], notices: list[str]) -> list[Row]:
     return rows
 
 
+def _absent(grid: Grid, row: Row, named: Collection[str]) -> frozenset[str]:
+    """Conditional fields that a point has no value of; what an `include` names is there whatever its condition says."""
+    return frozenset(name for name, condition in grid.when.items() if name not in named and not _holds(condition, row))
+
+
+def _holds(condition: Mapping[str, tuple[Any, ...]], row: Sequence[Any]) -> bool:
+    return all(row[POSITION[other]] in values for other, values in condition.items())
+
+
 def _check_conditions(grid: Grid, rows: Iterable[Row], notices: list[str]) -> None:
     for name, condition in grid.when.items():
-        if not any(all(row[POSITION[other]] in values for other, values in condition.items()) for row in rows):
+        if not any(_holds(condition, row) for row in rows):
             _never(grid, f"{grid.place('when', name)}: holds for no point of the grid, so that {name} is never used", notices)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from jobs.grid.model import LIST_FIELDS, Point
-from jobs.grid.presets import METHODS, METHODS_TO_COME, PROMPTS, PUBLISHED_EPOCHS, PUBLISHED_LR
-from jobs.grid.values import kinds_of
+from jobs.grid.method import trains
+from jobs.grid.model import LIST_FIELDS, MethodSpec, Point
+from jobs.grid.presets import METHODS, PROMPTS, PUBLISHED_EPOCHS
+from jobs.grid.read_spec import kinds_of
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.attacks import ATTACK_PRESETS
 from s2l_core.specs.base import Spec
@@ -40,12 +41,14 @@ exclude:                                 # points left out of the product
 | key | what it holds |
 |---|---|
 | `name` | letters, digits and dashes |
-| `fixed` | setting -> value. A LoRA setting or `prior` applies wherever the method has it, and is left aside elsewhere |
+| `fixed` | setting -> value. What bears on some methods only (a rank, a sigma, `prior`) applies where it can, else it is left aside |
 | `axes` | setting -> list of values; the trials are the product. Conditional axes vary fastest |
 | `zip` | setting -> list, all of one length, that move together; or a list of several such groups |
+| `by_method` | method -> {setting: value}, in place of the fixed value or the default. `--set` of that setting holds for every method |
 | `when` | setting -> {setting: value or list}. Where it does not hold, the setting is absent (its default) and multiplies nothing |
 | `include` | a list of points that are added, also where `exclude` would drop them; a value may be a list |
 | `exclude` | a list of partial points that are left out of the product |
+| `profiles` | name -> sections of these kinds, laid over the grid's: the grid in several sizes (see Profiles) |
 
 Points that are written twice are an error. Points that are written differently but mean the same (a seed, where nothing is trained)
 run once, and `s2l plan` says so. Every setting below may stand under `fixed`, `axes`, `zip`, `include` and `exclude`. A value that
@@ -54,11 +57,39 @@ or a fixed value; several values make an axis. `--set attacks=secmi,loss` replac
 """
 
 
+_PROFILES = """## Profiles
+
+```yaml
+name: sizes
+axes: {domain: [zorvik], method: [none, lora]}
+by_method:
+  lora: {lr: 1e-4}                       # the others keep theirs
+profiles:
+  tiny: {fixed: {steps: 100, sp_size: 64}}
+  large: {fixed: {epochs: 100, sp_size: 2000}, axes: {seed: [0, 1, 2]}}
+```
+
+`--profile large` lays that profile's sections over the grid's, setting by setting, before `--set`; without the option the first profile
+is taken. What a profile gives under `fixed` or `axes` takes the place of what the grid gives under either; its `zip` takes the place of
+the grid's; its `include` and `exclude` come after the grid's. The grid's name ends in the profile's (`sizes-large`) unless that is the
+first, so that each is a grid of its own in the store, in MLflow and in reports."""
+
+
+_WAYS = """
+Where a token is trained, an attack shows it in the place of the domain's name, and is run once more, as `ATTACK@own-caption`, with the
+caption as it is. Where the autoencoder is trained, an attack takes latents from the trained one, and is run once more, as
+`ATTACK@base-vae`, with the base's."""
+
+
 def reference() -> str:
     """The page as Markdown."""
     lists = ", ".join(f"`{name}`" for name in sorted(LIST_FIELDS))
-    sections = [_settings(), _methods(), _attacks(), _prompts()]
+    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts()]
     return "\n".join([_HEAD.replace("@LISTS@", lists), *("\n".join(section) + "\n" for section in sections)]).rstrip("\n") + "\n"
+
+
+def _profiles() -> Iterator[str]:
+    yield _PROFILES
 
 
 def _settings() -> Iterator[str]:
@@ -69,11 +100,11 @@ def _settings() -> Iterator[str]:
 
 
 def _methods() -> Iterator[str]:
-    yield f"## Methods\n\nUnless a grid says otherwise, as published: lr {PUBLISHED_LR}, {PUBLISHED_EPOCHS} epochs, decay 0.01, clip 1."
-    yield "\n| preset | batch | what is trained, on which prompts |\n|---|---|---|"
+    yield f"## Methods\n\nUnless a grid says otherwise, as published: {PUBLISHED_EPOCHS} epochs, weight decay 0.01, clip 1, and per method:"
+    yield "\n| preset | lr | batch | these are | what is trained, on which prompts |\n|---|---|---|---|---|"
     for name, preset in METHODS.items():
-        yield f"| `{name}` | {preset.batch} | {preset.words} |"
-    yield f"\nNot available yet: {', '.join(METHODS_TO_COME)}."
+        numbers = f"{preset.lr:g} | {preset.batch} | {preset.origin}" if trains(MethodSpec(adapters=preset.adapters)) else " | | "
+        yield f"| `{name}` | {numbers} | {preset.words} |"
     yield "\nA method can be spelled out: `{name: wide, adapters: [{kind: lora, rank: 16, alpha: 16}], objective: {kind: denoise}}`."
     yield from _kinds("Adapters", AdapterSpec)
     yield from _kinds("Objectives", ObjectiveSpec)
@@ -84,18 +115,23 @@ def _attacks() -> Iterator[str]:
     yield "## Attacks\n\nScores of every attack: higher means more member-like.\n\n| preset | what it is |\n|---|---|"
     for name, spec in ATTACK_PRESETS.items():
         yield f"| `{name}` | `{_yaml(spec.model_dump(mode='json', exclude={'access'}))}` |"
-    yield from _kinds("Captions", CaptionSpec)
+    yield from _kinds("Captions", CaptionSpec, made_by_itself=("replace-name",))
+    yield _WAYS
 
 
 def _prompts() -> Iterator[str]:
-    yield "## Prompts of the SP set\n\n| preset | prompts |\n|---|---|"
-    for name, prompts in PROMPTS.items():
-        yield f"| `{name}` | {', '.join(f'`{prompt.text}`' for prompt in prompts)} |"
+    yield "## Prompts of the SP set\n\nThe prompt of every image is drawn by the prompts' weights."
+    yield "\n| preset | weight: prompt | negative prompt | what it is |\n|---|---|---|---|"
+    for name, preset in PROMPTS.items():
+        prompts = "<br>".join(f"{prompt.weight:g}: `{prompt.text}`" for prompt in preset.prompts)
+        yield f"| `{name}` | {prompts} | {f'`{preset.negative}`' if preset.negative else ''} | {preset.words} |"
 
 
-def _kinds(title: str, union: Any) -> Iterator[str]:
+def _kinds(title: str, union: Any, *, made_by_itself: Collection[str] = ()) -> Iterator[str]:
     yield f"\n{title}, by `kind`:\n"
     for kind, cls in kinds_of(union).items():
+        if kind in made_by_itself:
+            continue
         fields = _fields(cls)
         yield f"- `{kind}`{f' ({fields})' if fields else ''}: {' '.join((cls.__doc__ or '').split())}"
 

@@ -9,17 +9,20 @@ from typing import Any
 from jobs.grid.check import NAME, SECTIONS
 from jobs.grid.model import Point
 from jobs.grid.presets import METHODS, PROMPTS
+from jobs.grid.profile import LAID_OVER
 from s2l_core.specs.attacks import ATTACK_PRESETS
 
-_PRESETS: dict[str, Iterable[str]] = {"method": METHODS, "attacks": ATTACK_PRESETS, "sp_prompts": PROMPTS}
+_PRESETS: dict[str, Iterable[str]] = {"method": METHODS, "match_method": METHODS, "attacks": ATTACK_PRESETS, "sp_prompts": PROMPTS}
 _WORDS = {
     "name": "Letters, digits and dashes.",
     "fixed": "Settings that all trials share.",
     "axes": "Settings with several values; the trials are their product.",
     "zip": "Settings whose values move together: lists of equal length.",
+    "by_method": "Settings of one method, in place of fixed values and defaults.",
     "when": "Where a setting applies; elsewhere it is absent.",
     "include": "Points added to the product; settings not named take all the grid's values.",
     "exclude": "Points left out of the product.",
+    "profiles": "The grid in several sizes: sections that are laid over it. The first is the default.",
 }
 
 
@@ -41,10 +44,14 @@ def grid_schema() -> dict[str, Any]:
         "fixed": {"$ref": "#/$defs/one_each"},
         "axes": lists,
         "zip": {"anyOf": [lists, {"type": "array", "items": lists}]},
+        "by_method": {"type": "object", "additionalProperties": {"$ref": "#/$defs/one_each", "minProperties": 1}},
         "when": _object(dict.fromkeys(settings, some)),
         "include": {"type": "array", "items": some},
         "exclude": {"type": "array", "items": some},
     }
+    laid_over = _object({name: sections[name] for name in LAID_OVER})
+    sections["profiles"] = {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/profile"}}
+    defs["profile"] = laid_over
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "S2L grid",

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import string
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jobs.grid.messages import explain, listed, show, unknown
-from jobs.grid.model import MethodSpec, Named, Point
-from jobs.grid.presets import METHODS, METHODS_TO_COME, PROMPTS
-from s2l_core.specs.adapters import AdapterSpec, NoAdapter
+from jobs.grid.model import Named, Point
+from jobs.grid.read_method import read_match_method, read_method
+from jobs.grid.read_prompts import nonempty_list, read_prompts, read_tokens
+from jobs.grid.read_spec import canonical, check_template, read_member, read_spec
 from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
-from s2l_core.specs.base import Spec
-from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption
-from s2l_core.specs.objectives import DreamBoothObjective, ObjectiveSpec, PriorPreservation
-from s2l_core.specs.synthesis import PromptTemplate
+from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName
+from s2l_core.specs.objectives import PriorPreservation
 
 _CAPTIONS = {"own": OwnCaption(), "domain": DomainPrompt(), "null": NullCaption()}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -60,6 +57,10 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 def _expected(name: str) -> str:
     words = {
         "alpha": "it must be a number greater than 0, or the word rank",
+        "sigma": "it must be a number of at least 0, or the word match",
+        "clip": "it must be a number greater than 0, or the word none",
+        "ema": "it must be a number between 0 and 1, or the word none",
+        "snr_gamma": "it must be a number greater than 0, or the word none",
         "domain": "it must be text; quote it if YAML reads it as something else",
     }
     if name in words:
@@ -71,82 +72,9 @@ def _expected(name: str) -> str:
 # --- structured values ---
 
 
-def kinds_of(union: Any) -> dict[str, type[Spec]]:
-    """kind -> class of a discriminated union of specs."""
-    classes: Any = get_args(get_args(union)[0])
-    return {str(cls.model_fields["kind"].default): cls for cls in classes}
-
-
-def read_spec(cls: type[BaseModel], raw: Any, what: str) -> Any:
-    """A mapping as a spec of that class; unknown keys are told with the nearest spelling."""
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{what}: got {show(raw)}; it must be a mapping with {listed(cls.model_fields)}")
-    for key in raw:
-        if key not in cls.model_fields:
-            raise ValueError(f"{what}: {unknown('key', key, cls.model_fields)}")
-    try:
-        return cls.model_validate(dict(raw))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        raise ValueError(f"{what}{where}: {explain(first)}") from None
-
-
-def read_member(union: Any, raw: Any, what: str) -> Any:
-    """A mapping with `kind` as the member of a union."""
-    kinds = kinds_of(union)
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{what}: got {show(raw)}; it must be a mapping with a `kind`: {listed(kinds)}")
-    if "kind" not in raw:
-        raise ValueError(f"{what}: `kind` is missing; allowed: {listed(kinds)}")
-    if raw["kind"] not in kinds:
-        raise ValueError(f"{what}: {unknown('kind', raw['kind'], kinds)}")
-    return read_spec(kinds[raw["kind"]], raw, what)
-
-
-def _read_method(raw: Any) -> Named:
-    if isinstance(raw, Mapping):
-        spec = _spelled_method(raw)
-        return Named(spec.name or "+".join(map(_told_spec, (*spec.adapters, spec.objective))), spec)
-    if raw in METHODS_TO_COME:
-        raise ValueError(f"the method {show(raw)} is not available yet; available: {listed(METHODS)}")
-    if not isinstance(raw, str) or raw not in METHODS:
-        raise ValueError(unknown("method", raw, METHODS) + ("" if isinstance(raw, str) else "; or a mapping with adapters and objective"))
-    preset = METHODS[raw]
-    return Named(raw, MethodSpec(name=raw, adapters=preset.adapters, objective=preset.objective))
-
-
-def _told_spec(spec: Spec) -> str:
-    """The kind and what differs from its defaults: equal texts mean equal specs."""
-    told = {name: value for name, value in spec.model_dump(mode="json", exclude_defaults=True).items() if name != "kind"}
-    kind = str(spec.kind)  # type: ignore[attr-defined]
-    return f"{kind}({','.join(f'{name}={_canonical(value)}' for name, value in sorted(told.items()))})" if told else kind
-
-
-def _spelled_method(raw: Mapping[str, Any]) -> MethodSpec:
-    for key in raw:
-        if key not in MethodSpec.model_fields:
-            raise ValueError(unknown("key of a method", key, MethodSpec.model_fields))
-    name = raw.get("name")
-    if isinstance(name, str) and (name in METHODS or name in METHODS_TO_COME):
-        raise ValueError(f"name: got {show(raw['name'])}, which is a preset's name; choose another")
-    adapters = raw.get("adapters")
-    if not isinstance(adapters, list) or not adapters:
-        raise ValueError(f"adapters: got {show(adapters)}; it must be a list of mappings with a `kind`: {listed(kinds_of(AdapterSpec))}")
-    read: dict[str, Any] = {"adapters": tuple(read_member(AdapterSpec, one, f"adapters[{number}]") for number, one in enumerate(adapters))}
-    if len(adapters) > 1 and any(isinstance(one, NoAdapter) for one in read["adapters"]):
-        raise ValueError("adapters: `none` stands alone; leave it out where something is trained")
-    if "objective" in raw:
-        read["objective"] = read_member(ObjectiveSpec, raw["objective"], "objective")
-        if isinstance(read["objective"], DreamBoothObjective):
-            check_template(read["objective"].instance_prompt, "objective.instance_prompt")
-    spec: MethodSpec = read_spec(MethodSpec, {**raw, **read}, "method")
-    return spec
-
-
 def _read_attacks(raw: Any) -> Named:
     attacks: dict[str, AttackSpec] = {}
-    for number, one in enumerate(_nonempty_list(raw, "attacks by name, such as [secmi, loss]")):
+    for number, one in enumerate(nonempty_list(raw, "attacks by name, such as [secmi, loss]")):
         name, spec = _read_attack(one, f"[{number}]")
         if name in attacks:
             raise ValueError(f"the attack {show(name)} is named twice; give one of them another `name`")
@@ -177,7 +105,7 @@ def _read_attack(raw: Any, what: str) -> tuple[str, Any]:
 
 def _read_fprs(raw: Any) -> Named:
     values = []
-    for number, one in enumerate(_nonempty_list(raw, "rates between 0 and 1")):
+    for number, one in enumerate(nonempty_list(raw, "rates between 0 and 1")):
         try:
             value = float("x" if isinstance(one, bool) else one)
         except (TypeError, ValueError):
@@ -191,29 +119,6 @@ def _read_fprs(raw: Any) -> Named:
     return Named(",".join(map(str, values)), tuple(values))
 
 
-def _read_prompts(raw: Any) -> Named:
-    if isinstance(raw, str):
-        if raw not in PROMPTS:
-            raise ValueError(unknown("prompt preset", raw, PROMPTS) + "; or a list of texts with {name}")
-        return Named(raw, PROMPTS[raw])
-    prompts = []
-    for number, one in enumerate(_nonempty_list(raw, "texts with {name}, or a preset's name")):
-        prompt = read_spec(PromptTemplate, {"text": one} if isinstance(one, str) else one, f"[{number}]")
-        check_template(prompt.text, f"[{number}]")
-        prompts.append(prompt)
-    return Named(_canonical([prompt.model_dump(mode="json") for prompt in prompts]), tuple(prompts))
-
-
-def check_template(text: str, what: str) -> None:
-    """Raise a ValueError unless `{name}` is the one placeholder of the text."""
-    try:
-        places = {place for _, place, _, _ in string.Formatter().parse(text) if place is not None}
-    except ValueError:
-        places = {"?"}
-    if places != {"name"}:
-        raise ValueError(f"{what}: got {show(text)}; a prompt holds {{name}} for the domain's name, and no other braces")
-
-
 def _read_prior(raw: Any) -> Named:
     if isinstance(raw, bool):
         return Named(raw, PriorPreservation() if raw else None)
@@ -222,7 +127,7 @@ def _read_prior(raw: Any) -> Named:
     prior = read_spec(PriorPreservation, raw, "prior")
     if "{" in prior.class_prompt:
         raise ValueError(f"prior.class_prompt: got {show(prior.class_prompt)}; class images are shared by all domains, so no braces here")
-    return Named(_canonical(prior.model_dump(mode="json")), prior)
+    return Named(canonical(prior.model_dump(mode="json")), prior)
 
 
 def _read_caption(raw: Any) -> Named:
@@ -230,29 +135,23 @@ def _read_caption(raw: Any) -> Named:
         caption = read_member(CaptionSpec, raw, "caption")
         if isinstance(caption, DomainPrompt):
             check_template(caption.template, "caption.template")
+        if isinstance(caption, ReplaceName):
+            raise ValueError(f"got {show(raw)}; trials that learn a token show it by themselves; allowed: {listed(_CAPTIONS)}")
         name = next((name for name, spec in _CAPTIONS.items() if spec == caption), None)
-        return Named(name or _canonical(caption.model_dump(mode="json")), caption)
+        return Named(name or canonical(caption.model_dump(mode="json")), caption)
     raw = "null" if raw is None else raw
     if not isinstance(raw, str) or raw not in _CAPTIONS:
         raise ValueError(unknown("caption", raw, _CAPTIONS))
     return Named(raw, _CAPTIONS[raw])
 
 
-def _nonempty_list(raw: Any, of_what: str) -> list[Any]:
-    if not isinstance(raw, list) or not raw:
-        raise ValueError(f"got {show(raw)}; it must be a list of {of_what}")
-    return raw
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "method": _read_method,
+    "method": read_method,
+    "match_method": read_match_method,
     "attacks": _read_attacks,
     "fprs": _read_fprs,
-    "sp_prompts": _read_prompts,
+    "sp_prompts": read_prompts,
+    "tokens": read_tokens,
     "prior": _read_prior,
     "caption": _read_caption,
 }

@@ -16,15 +16,18 @@ from jobs.ledger.manifest import Manifest, Payload
 from jobs.ledger.paths import Paths
 
 Keep = Literal["none", "small", "all"]
-"""`all`: everything stays. `small`: dense weights go, low-rank adapters stay. `none`: the weights of every shake go."""
+"""`all`: everything stays. `small`: dense weights go, all other adapters stay. `none`: the weights of every shake go."""
 
-WEIGHTS = "adapter.safetensors"
+_SUFFIX = ".safetensors"
+_DENSE = ("unet/", "text_encoder/", "vae/")
+"""Where a dense adapter's whole modules lie (docs/decisions/0005)."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """What a policy freed."""
+    """What a policy freed: of how many shakes, in how many files."""
 
+    shakes: int = 0
     blobs: int = 0
     bytes: int = 0
 
@@ -42,21 +45,26 @@ def drop(ledger: Ledger, nodes: Iterable[Node], keep: Keep) -> Dropped:
     done = {key for kind in kinds for key in ledger.committed(kind)}
     needed = {parent.key for node in nodes if node.key not in done for _, parent in node.parents}
     free = {node.key for node in nodes if node.kind == "shake" and node.key in done and node.key not in needed}
-    found = [_drop_blob(ledger, payload) for payload in _payloads(ledger, free, keep)]
-    sizes = [size for size in found if size]
-    return Dropped(len(sizes), sum(sizes))
+    shakes: set[str] = set()
+    sizes = []
+    for payload, users in _payloads(ledger, free, keep):
+        size = _drop_blob(ledger, payload)
+        if size:
+            sizes.append(size)
+            shakes |= users
+    return Dropped(len(shakes), len(sizes), sum(sizes))
 
 
 def droppable(manifest: Manifest, keep: Keep) -> list[Payload]:
     """The payloads of a stage that a policy lets go."""
     if manifest.kind != "shake" or keep == "all":
         return []
-    dense = any(adapter.get("kind") == "dense" for adapter in manifest.spec.get("adapters", ()))
-    return [payload for payload in manifest.payloads if payload.name == WEIGHTS and (dense or keep == "none")]
+    weights = [payload for payload in manifest.payloads if payload.name.endswith(_SUFFIX)]
+    return weights if keep == "none" else [payload for payload in weights if payload.name.startswith(_DENSE)]
 
 
-def _payloads(ledger: Ledger, free: set[str], keep: Keep) -> list[Payload]:
-    """Distinct blobs that all committed shakes which name them may lose."""
+def _payloads(ledger: Ledger, free: set[str], keep: Keep) -> list[tuple[Payload, set[str]]]:
+    """Distinct blobs that all committed shakes which name them may lose, and these shakes."""
     found: dict[str, Payload] = {}
     uses: dict[str, set[str]] = defaultdict(set)
     for key in ledger.committed("shake"):
@@ -67,7 +75,7 @@ def _payloads(ledger: Ledger, free: set[str], keep: Keep) -> list[Payload]:
             uses[payload.sha256].add(key)
         if key in free:
             found |= {payload.sha256: payload for payload in droppable(manifest, keep)}
-    return [payload for sha256, payload in found.items() if uses[sha256] <= free]
+    return [(payload, uses[sha256]) for sha256, payload in found.items() if uses[sha256] <= free]
 
 
 def _drop_blob(ledger: Ledger, payload: Payload) -> int:

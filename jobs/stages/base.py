@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import cast
 
 from jobs.errors import InputError
+from jobs.grid.placeholders import how_to_give
 from jobs.sources.models import Family, copy_folder, download
 from jobs.stages.contract import StageJob
-from jobs.stages.specs import BaseStage, FolderModel, HubModel, PackagedModel
+from jobs.stages.specs import BaseStage, FolderModel, GivenModel, HubModel, PackagedModel
 
 
 def run(job: StageJob) -> None:
     """Leave the model's files, and nothing else.
 
     Raises:
-        InputError: the model is not here, or is no longer what was planned.
+        InputError: the model is not here, is no longer what was planned, or was never named.
         OutOfReach: the hub does not answer.
     """
     spec = cast(BaseStage, job.spec)
     source = spec.source
+    if isinstance(source, GivenModel):
+        raise InputError(how_to_give(source))
     if isinstance(source, HubModel):
         job.say(0.0, f"downloading {source.repo}")
         download(source, job.out, spec.family)

@@ -49,6 +49,7 @@ class StageJob:
         say: reports progress, as fraction done in 0..1 and a few words.
         inputs: content hash -> local path, for `data` and `base` stages that read a folder of the user's.
         micro_batch: cut the effective batch into pieces of this size (after an out-of-memory); None: whole.
+        gradient_checkpointing: hold less in memory while training, and compute more; the same result.
         made: facts about this make for the manifest's `made` (the micro-batch that ran, for example); no part of the digest.
     """
 
@@ -62,6 +63,7 @@ class StageJob:
     say: Callable[[float, str], None]
     inputs: Mapping[str, Path] = field(default_factory=dict)
     micro_batch: int | None = None
+    gradient_checkpointing: bool = False
     made: dict[str, Any] = field(default_factory=dict)
 
     def folder(self, role: str) -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 from jobs.errors import InputError
+from jobs.grid.placeholders import how_to_give
 from jobs.sources.imagefolder import scan
 from jobs.stages.contract import StageJob
-from jobs.stages.specs import DataStage, DrawnFaces, FolderImages
+from jobs.stages.specs import DataStage, DrawnFaces, FolderImages, GivenImages
 from s2l_core.images import ImageRecord, write_images
 
 
@@ -15,9 +16,11 @@ def run(job: StageJob) -> None:
     """Write the domain's images.
 
     Raises:
-        InputError: the user's folder is not here, or no longer holds what was planned.
+        InputError: the user's folder is not here, no longer holds what was planned, or was never named.
     """
     source = cast(DataStage, job.spec).source
+    if isinstance(source, GivenImages):
+        raise InputError(how_to_give(source))
     records = _drawn(source) if isinstance(source, DrawnFaces) else _from_folder(job, source)
     write_images(job.out / "images.parquet", records)
     job.say(1.0, f"{len(records)} images")

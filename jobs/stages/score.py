@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from jobs.errors import InputError
 from jobs.stages.contract import StageJob
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from s2l_core.attacks.engine import AttackRun
     from s2l_core.families.sd import StableDiffusion
 
-Latents = Literal["mode", "sample"]
+
+class Pass(NamedTuple):
+    """What must be equal for attacks to share network calls: how images are encoded, by which autoencoder, and the precision."""
+
+    latents: Literal["mode", "sample"]
+    autoencoder: Literal["own", "base"]
+    precision: Literal["fp32", "fp64"]
+
 
 BATCH_SIZE = 32
 """Images in one network call, whatever the attacks. Scores depend on it by rounding: all runs take the same but after an out-of-memory."""
@@ -46,10 +53,13 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
     records = _records(first)
     model = load_base(first)
     passes = _passes(jobs)
-    with attached(model, first.folder("shake") if first.has("shake") else None), exact_arithmetic(model.device.type):
-        for number, ((latents, precision), members) in enumerate(passes.items()):
-            with _in_precision(model, precision):
-                _score(model, records, members, latents, share=(number / len(passes), 1 / len(passes)))
+    with exact_arithmetic(model.device.type):
+        by_base = {one: _encoded(model, records, one) for one in passes if one.autoencoder == "base"}  # before anything is attached
+        with attached(model, first.folder("shake") if first.has("shake") else None):
+            for number, (one, members) in enumerate(passes.items()):
+                x0 = by_base[one] if one in by_base else _encoded(model, records, one)
+                with _in_precision(model, one.precision):
+                    _score(model, records, members, x0, share=(number / len(passes), 1 / len(passes)))
 
 
 def _records(job: StageJob) -> list[ImageRecord]:
@@ -63,12 +73,11 @@ def _records(job: StageJob) -> list[ImageRecord]:
     return records
 
 
-def _passes(jobs: Sequence[StageJob]) -> dict[tuple[Latents, str], list[StageJob]]:
-    """Jobs by what must be equal to share network calls: how images are encoded, and the precision."""
-    passes: dict[tuple[Latents, str], list[StageJob]] = {}
+def _passes(jobs: Sequence[StageJob]) -> dict[Pass, list[StageJob]]:
+    passes: dict[Pass, list[StageJob]] = {}
     for job in jobs:
         spec = cast(ScoreStage, job.spec)
-        passes.setdefault((spec.latents, spec.precision), []).append(job)
+        passes.setdefault(Pass(spec.latents, spec.autoencoder, spec.precision), []).append(job)
     return passes
 
 
@@ -88,16 +97,16 @@ def _in_precision(model: StableDiffusion, precision: str) -> Iterator[None]:
 
 
 def _score(
-    model: StableDiffusion, records: Sequence[ImageRecord], jobs: Sequence[StageJob], latents: Latents, *, share: tuple[float, float]
+    model: StableDiffusion, records: Sequence[ImageRecord], jobs: Sequence[StageJob], x0: Tensor, *, share: tuple[float, float]
 ) -> None:
-    """One pass over the images with all attacks of the jobs."""
+    """One pass over the images, as latents x0 [n, c, h, w], with all attacks of the jobs."""
     from s2l_core.attacks.engine import run_attacks
 
     specs = {job.key: cast(ScoreStage, job.spec) for job in jobs}
     batch_size = min(BATCH_SIZE, jobs[0].micro_batch or BATCH_SIZE)
     found = run_attacks(
         {key: spec.attack for key, spec in specs.items()},
-        _encode(model, records, latents),
+        x0,
         [record.content for record in records],
         {key: prompts_for(records, spec.caption, spec.name) for key, spec in specs.items()},
         Contexts(model),
@@ -112,13 +121,14 @@ def _score(
         job.made.update(batch_size=batch_size, network_calls=found.network_calls, attacks_together=len(jobs))
 
 
-def _encode(model: StableDiffusion, records: Sequence[ImageRecord], latents: Latents) -> Tensor:
-    """Latents [n, ...] of the images, each encoded alone: they depend on the image, never on the batch it is in."""
+def _encoded(model: StableDiffusion, records: Sequence[ImageRecord], how: Pass) -> Tensor:
+    """Latents [n, c, h, w] of the images, each encoded alone: they depend on the image, never on the batch it is in."""
     import torch
 
-    return torch.cat(
-        [model.encode_images(to_pixels([record], model.image_size), mode=latents, keys=[record.content]) for record in records]
-    )
+    with _in_precision(model, how.precision):
+        return torch.cat(
+            [model.encode_images(to_pixels([record], model.image_size), mode=how.latents, keys=[record.content]) for record in records]
+        )
 
 
 class Contexts:
@@ -141,7 +151,7 @@ def _write(job: StageJob, records: Sequence[ImageRecord], found: AttackRun) -> N
     import numpy as np
 
     spec = cast(ScoreStage, job.spec)
-    facts: Mapping[str, object] = {"caption": spec.caption.model_dump(mode="json"), "latents": spec.latents, "precision": spec.precision}
+    shown = spec.model_dump(mode="json", include={"caption", "latents", "autoencoder", "precision"})
     scores = Scores(
         attack=spec.attack.model_dump(mode="json"),
         domain=records[0].domain,
@@ -149,6 +159,6 @@ def _write(job: StageJob, records: Sequence[ImageRecord], found: AttackRun) -> N
         member=np.array([bool(record.member) for record in records]),
         score=found.scores[job.key].numpy(),
         network_calls=found.calls[job.key],
-        facts=facts,
+        facts=shown,
     )
     write_scores(job.out / "scores.parquet", scores)

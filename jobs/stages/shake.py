@@ -39,7 +39,7 @@ class TimedCheckpoint:
 def run(job: StageJob) -> None:
     """Leaves adapter.safetensors, adapter.json and curve.json."""
     spec = cast(ShakeStage, job.spec)
-    on, curve = shake(
+    shaken = shake(
         load_base(job),
         _training_images(job),
         adapters=spec.adapters,
@@ -52,9 +52,9 @@ def run(job: StageJob) -> None:
         checkpoint=TimedCheckpoint(job.progress, CHECKPOINT_S),
         say=job.say,
     )
-    with on:
-        save(on, job.out)
-    (job.out / "curve.json").write_text(json.dumps(vars(curve)), encoding="utf-8")
+    with shaken.on:
+        save(shaken.on, job.out)
+    (job.out / "curve.json").write_text(json.dumps(vars(shaken.curve)), encoding="utf-8")
 
 
 def _training_images(job: StageJob) -> list[ImageRecord]:

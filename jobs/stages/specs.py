@@ -62,9 +62,17 @@ class FolderImages(Spec):
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+class GivenImages(Spec):
+    """Stands for a domain of images that the user has yet to give: it can be planned, and does not run."""
+
+    source: Literal["to-be-given"] = "to-be-given"
+    what: str
+    domain: str
+
+
 class DataStage(StageSpec):
     kind: Literal["data"] = "data"
-    source: Annotated[DrawnFaces | FolderImages, Field(discriminator="source")]
+    source: Annotated[DrawnFaces | FolderImages | GivenImages, Field(discriminator="source")]
 
 
 # --- base: where the pre-trained model comes from ---
@@ -93,11 +101,18 @@ class HubModel(Spec):
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
+class GivenModel(Spec):
+    """Stands for a model that the user has yet to give: it can be planned, and does not run."""
+
+    source: Literal["to-be-given"] = "to-be-given"
+    what: str
+
+
 class BaseStage(StageSpec):
     """A pre-trained model: a Stable Diffusion pipeline, the safety checker of one, or a CLIP that measures images."""
 
     kind: Literal["base"] = "base"
-    source: Annotated[PackagedModel | FolderModel | HubModel, Field(discriminator="source")]
+    source: Annotated[PackagedModel | FolderModel | HubModel | GivenModel, Field(discriminator="source")]
     family: Literal["sd", "safety-checker", "clip"] = "sd"
 
 

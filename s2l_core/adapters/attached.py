@@ -1,57 +1,34 @@
-"""Attaching adapters to a model, saving what was trained, and attaching it again."""
+"""Adapters that are on a model: what they train, what they changed, and how they come off."""
 
 from __future__ import annotations
 
 import importlib
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Self
 
 import torch
-from pydantic import TypeAdapter
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from s2l_core.adapters.part import Change, Part, WeightsFile
 from s2l_core.families.sd import StableDiffusion
-from s2l_core.specs.adapters import AdapterSpec
-
-_SPECS: TypeAdapter[tuple[AdapterSpec, ...]] = TypeAdapter(tuple[AdapterSpec, ...])
-
-
-class Part(Protocol):
-    """One adapter on one model."""
-
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """What is trained, by the name it has in the file."""
-        ...
-
-    def state(self) -> dict[str, Tensor]:
-        """What is saved, by name."""
-        ...
-
-    def metadata(self) -> dict[str, Any]:
-        """What readers of the ecosystem's LoRA format want in the file's header."""
-        ...
-
-    def train(self, mode: bool) -> None:
-        """Switch dropout of the adapter's own layers."""
-        ...
-
-    def detach(self) -> None:
-        """Leave the model as it was, to the bit."""
-        ...
+from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter, check_together
 
 
 class Attached:
-    """Adapters that are on a model now. As a context manager it takes them off again, whatever happened."""
+    """Adapters that are on a model now. As a context manager it takes them off again, whatever happened.
 
-    def __init__(self, model: StableDiffusion, specs: tuple[AdapterSpec, ...], parts: list[Part]) -> None:
+    Attributes:
+        seed: what their initial values, and noise, were drawn from.
+    """
+
+    def __init__(self, model: StableDiffusion, specs: tuple[AdapterSpec, ...], seed: int) -> None:
         self.model = model
         self.specs = specs
-        self._parts = parts
+        self.seed = seed
+        self._parts: list[Part] = []
         self._required = [(value, value.requires_grad) for module in model.modules().values() for value in module.parameters()]
         for value, _ in self._required:
             value.requires_grad_(False)
@@ -60,14 +37,35 @@ class Attached:
         """All that is trained, by name."""
         return {name: parameter for part in self._parts for name, parameter in part.parameters().items()}
 
-    def state(self) -> dict[str, Tensor]:
-        """All that is saved, on the CPU, by name."""
-        return {name: value.detach().cpu().contiguous() for part in self._parts for name, value in part.state().items()}
+    def files(self) -> dict[str, WeightsFile]:
+        """All that is saved, by the file's name."""
+        return {name: file for part in self._parts for name, file in part.files().items()}
 
-    def metadata(self) -> dict[str, str]:
-        """The file's header. One entry at most: safetensors writes several in any order, and equal adapters must be equal bytes."""
-        packed = {name: value for part in self._parts for name, value in part.metadata().items()}
-        return {"lora_adapter_metadata": json.dumps(packed, sort_keys=True)} if packed else {}
+    def state(self) -> dict[str, Tensor]:
+        """All that is saved, on the CPU, by `FILE:NAME`."""
+        return {f"{file}:{name}": on_cpu(value) for file, one in self.files().items() for name, value in one.tensors.items()}
+
+    def load(self, files: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take saved tensors, whose files, names and shapes are those of `files()`.
+
+        Raises:
+            ValueError: they are for another base model.
+        """
+        for part in self._parts:
+            part.load({name: files[name] for name in part.files()})
+
+    def change_norm(self) -> float:
+        """How far the weights of the base were moved: the L2 norm over all of them, in float64.
+
+        A weight that two adapters change (dense below a LoRA) counts with the sum of both.
+        """
+        changes: dict[str, list[Change]] = defaultdict(list)
+        for part in self._parts:
+            for name, change in part.change().items():
+                changes[name].append(change)
+        with torch.no_grad():
+            squares = [float(sum(change() for change in found).square().sum()) for found in changes.values()]  # type: ignore[union-attr]
+        return math.sqrt(math.fsum(squares))
 
     def train(self, mode: bool = True) -> None:
         for part in self._parts:
@@ -92,74 +90,28 @@ class Attached:
         self.detach()
 
 
-def attach(model: StableDiffusion, adapters: Sequence[AdapterSpec], *, seed: int) -> Attached:
+def attach(model: StableDiffusion, adapters: Sequence[AdapterSpec], *, seed: int, match_norm: float | None = None) -> Attached:
     """Put adapters on a model. Their initial values depend on `seed` and their names alone.
+
+    Args:
+        match_norm: the L2 norm over all weights that Gaussian noise with `sigma: match` gets; another `change_norm()`.
 
     Raises:
         ValueError: an adapter does not fit the model or another adapter; the text says which layer, and what would.
     """
-    found = Attached(model, tuple(adapters), [])
+    check_together(adapters)
+    found = Attached(model, tuple(adapters), seed)
     try:
-        for place, spec in enumerate(adapters):
-            _check_place(spec, adapters[:place])
+        for spec in adapters:
             module = importlib.import_module(f"s2l_core.adapters.{spec.kind.replace('-', '_')}")
-            found._parts.append(module.attach(model, spec, seed=seed))
+            more = {"match_norm": match_norm} if isinstance(spec, GaussianAdapter) else {}
+            found._parts.append(module.attach(model, spec, seed=seed, **more))
     except BaseException:
         found.detach()
         raise
     return found
 
 
-def _check_place(spec: AdapterSpec, before: Sequence[AdapterSpec]) -> None:
-    kinds = [other.kind for other in before]
-    if spec.kind in kinds:
-        raise ValueError(f"adapter {spec.kind} is given twice; allowed: each kind once")
-    if spec.kind == "dense" and "lora" in kinds:
-        raise ValueError("adapter dense comes after lora and would train its layers too; give dense first")
-
-
-def save(attached: Attached, folder: Path) -> None:
-    """Write `adapter.safetensors` and `adapter.json`."""
-    save_file(attached.state(), folder / "adapter.safetensors", metadata=attached.metadata() or None)
-    specs = _SPECS.dump_python(attached.specs, mode="json")
-    (folder / "adapter.json").write_text(json.dumps({"adapters": specs}, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-
-
-def attach_saved(model: StableDiffusion, folder: Path) -> Attached:
-    """Put saved adapters on a model.
-
-    Raises:
-        ValueError: the file was made for another base, or is not what its `adapter.json` says.
-    """
-    specs = _SPECS.validate_python(json.loads((folder / "adapter.json").read_text(encoding="utf-8"))["adapters"])
-    found = attach(model, specs, seed=0)
-    try:
-        _fill(found, load_file(folder / "adapter.safetensors"), folder)
-    except BaseException:
-        found.detach()
-        raise
-    return found
-
-
-@contextmanager
-def attached(model: StableDiffusion, folder: Path | None) -> Iterator[StableDiffusion]:
-    """The model with saved adapters on it, or as it is when there is no folder."""
-    if folder is None:
-        yield model
-        return
-    with attach_saved(model, folder):
-        yield model
-
-
-def _fill(attached: Attached, saved: dict[str, Tensor], folder: Path) -> None:
-    targets = {name: value for part in attached._parts for name, value in part.state().items()}
-    if set(targets) != set(saved):
-        odd = sorted(set(targets) ^ set(saved))
-        raise ValueError(f"{folder}: the weights are for another base model: {len(odd)} names differ, such as {odd[0]}")
-    for name, value in saved.items():
-        if targets[name].shape != value.shape:
-            wanted, got = tuple(targets[name].shape), tuple(value.shape)
-            raise ValueError(f"{folder}: the weights are for another base model: {name} is {got}, the model's is {wanted}")
-    with torch.no_grad():
-        for name, value in saved.items():
-            targets[name].copy_(value)
+def on_cpu(value: Tensor) -> Tensor:
+    """The values, contiguous, on the CPU."""
+    return value.detach().cpu().contiguous()

@@ -1,14 +1,19 @@
-"""Low-rank updates on named projections (arXiv 2106.09685), through peft; saved so that diffusers' `load_lora_weights` reads them."""
+"""Low-rank updates on named projections (arXiv 2106.09685), through peft; saved so that diffusers reads them."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import math
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from s2l_core.adapters.part import Change, WeightsFile, copy_into, name_in_file
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.randomness import generator
 from s2l_core.specs.adapters import LoraAdapter
@@ -17,10 +22,14 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 NAME = "default"
+PIPELINE_FILE = "pytorch_lora_weights.safetensors"
+"""UNet and text encoder, as `load_lora_weights` of a pipeline reads them."""
+VAE_FILE = "vae_lora.safetensors"
+"""The autoencoder's, which a pipeline does not read: `pipeline.vae.load_lora_adapter` does, with `prefix=None`."""
 
 
 class Lora:
-    """LoRA layers in the UNet and the text encoder of one model."""
+    """LoRA layers in the networks of one model."""
 
     def __init__(self, modules: dict[str, nn.Module], configs: dict[str, LoraConfig], seed: int) -> None:
         from peft import inject_adapter_in_model
@@ -33,7 +42,7 @@ class Lora:
             for parameter in module.parameters():  # peft freezes whatever is not LoRA; another adapter may train it
                 parameter.requires_grad_(required.get(id(parameter), True))
         self._parameters = {
-            _file_name(module, name): parameter
+            f"{module}.{name.replace(f'.{NAME}.', '.')}": parameter
             for module, network in modules.items()
             for name, parameter in network.named_parameters()
             if f".{NAME}." in name and ".lora_" in name
@@ -44,14 +53,27 @@ class Lora:
     def parameters(self) -> dict[str, nn.Parameter]:
         return dict(self._parameters)
 
-    def state(self) -> dict[str, Tensor]:
-        return {name: parameter.data for name, parameter in self._parameters.items()}
+    def files(self) -> dict[str, WeightsFile]:
+        tensors: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        facts: dict[str, dict[str, Any]] = defaultdict(dict)
+        for name, parameter in self._parameters.items():
+            module, _, rest = name.partition(".")
+            file, prefix = _place(module)
+            tensors[file][prefix + name_in_file(module, rest)] = parameter.data
+        for module, config in self._configs.items():
+            file, prefix = _place(module)
+            facts[file] |= {prefix + key: value for key, value in _facts(config).items()}
+        return {name: WeightsFile(tensors[name], {"lora_adapter_metadata": json.dumps(facts[name], sort_keys=True)}) for name in tensors}
 
-    def metadata(self) -> dict[str, Any]:
-        """What diffusers makes its `LoraConfig` from; without it, it would take the rank for alpha."""
-        kept = ("r", "lora_alpha", "lora_dropout", "target_modules")
-        plain = {name: {**config.to_dict(), "target_modules": sorted(config.target_modules)} for name, config in self._configs.items()}
-        return {f"{name}.{key}": config[key] for name, config in plain.items() for key in kept}
+    def load(self, files: Mapping[str, Mapping[str, Tensor]]) -> None:
+        copy_into(self.files(), files)
+
+    def change(self) -> dict[str, Change]:
+        return {
+            f"{module}.{name}.weight": partial(_product, layer)
+            for module, network in self._modules.items()
+            for name, layer in _tuner_layers(network).items()
+        }
 
     def train(self, mode: bool) -> None:
         for module in self._modules.values():
@@ -69,17 +91,17 @@ class Lora:
 
 
 def attach(model: StableDiffusion, spec: LoraAdapter, *, seed: int) -> Lora:
-    """LoRA on the named projections of UNet and text encoder.
+    """LoRA on the named projections and convolutions of UNet, text encoder and autoencoder.
 
     Raises:
-        ValueError: a name matches no projection, or the rank is larger than one; the text names the nearest, or the largest rank.
+        ValueError: a name matches no layer, or the rank is larger than one's; the text names the nearest, or the largest rank.
     """
     from peft import LoraConfig
 
-    wanted = {"unet": spec.unet_targets, "text_encoder": spec.text_encoder_targets}
+    wanted = {"unet": spec.unet_targets, "text_encoder": spec.text_encoder_targets, "vae": spec.vae_targets}
     modules = {name: model.modules()[name] for name, targets in wanted.items() if targets}
     if not modules:
-        raise ValueError("a LoRA needs at least one target; got none for the unet and none for the text_encoder")
+        raise ValueError("a LoRA needs at least one target; got none for the unet, none for the text_encoder and none for the vae")
     for name, module in modules.items():
         _check_targets(name, module, wanted[name], spec.rank)
     configs = {
@@ -99,9 +121,14 @@ def _check_targets(name: str, module: nn.Module, targets: tuple[str, ...], rank:
         if not matched:
             near = difflib.get_close_matches(target, known, n=3, cutoff=0.0)
             raise ValueError(f"no projection of the {name} is called {target!r}; the nearest are {', '.join(near)}")
-        path, size = min(((path, min(layer.weight.shape[:2])) for path, layer in matched.items()), key=lambda found: found[1])
+        path, size = min(((path, _largest_rank(layer)) for path, layer in matched.items()), key=lambda found: found[1])
         if rank > size:
             raise ValueError(f"rank {rank} is larger than {name}.{path}, whose rank is {size} at most; give a rank of 1 to {size}")
+
+
+def _largest_rank(layer: nn.Linear | nn.Conv2d) -> int:
+    """The rank of the matrix [outputs, all that one output sees]."""
+    return min(layer.weight.shape[0], layer.weight[0].numel())
 
 
 def _initialise(parameters: dict[str, nn.Parameter], seed: int) -> None:
@@ -116,11 +143,25 @@ def _initialise(parameters: dict[str, nn.Parameter], seed: int) -> None:
                 parameter.zero_()
 
 
+def _product(layer: Any) -> Tensor:
+    """alpha / rank * B A in the shape of the layer's weight; a convolution's A and B are its kernels, B's of size 1."""
+    down, up = layer.lora_A[NAME].weight.detach().double(), layer.lora_B[NAME].weight.detach().double()
+    made: Tensor = layer.scaling[NAME] * (up.flatten(1) @ down.flatten(1))
+    return made.reshape(layer.get_base_layer().weight.shape)
+
+
+def _facts(config: LoraConfig) -> dict[str, Any]:
+    """What diffusers makes its `LoraConfig` from; without it, it would take the rank for alpha."""
+    plain = {**config.to_dict(), "target_modules": sorted(config.target_modules)}
+    return {key: plain[key] for key in ("r", "lora_alpha", "lora_dropout", "target_modules")}
+
+
 def _tuner_layers(module: nn.Module) -> dict[str, Any]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}
 
 
-def _file_name(module: str, name: str) -> str:
-    return f"{module}.{name.replace(f'.{NAME}.', '.')}"
+def _place(module: str) -> tuple[str, str]:
+    """The file a module's LoRA is in, and what its names begin with there."""
+    return (VAE_FILE, "") if module == "vae" else (PIPELINE_FILE, f"{module}.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from s2l_core.adapters.part import Change, WeightsFile
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.specs.adapters import NoAdapter
 
@@ -16,10 +17,13 @@ class Nothing:
     def parameters(self) -> dict[str, nn.Parameter]:
         return {}
 
-    def state(self) -> dict[str, Tensor]:
+    def files(self) -> dict[str, WeightsFile]:
         return {}
 
-    def metadata(self) -> dict[str, Any]:
+    def load(self, files: Mapping[str, Mapping[str, Tensor]]) -> None:
+        return None
+
+    def change(self) -> dict[str, Change]:
         return {}
 
     def train(self, mode: bool) -> None:

@@ -1,8 +1,9 @@
 """Objectives: which images meet which prompts, and how much each kind of image counts.
 
-One file a kind, found by the spec's `kind`; each has `terms(objective, records, name, prior) -> tuple[Term, ...]`.
+One file a kind, found by the spec's `kind`; each has `terms(objective, records, name, prior) -> tuple[Term, ...]`. The losses of the
+terms are in `s2l_core/losses/`.
 """
 
-from s2l_core.objectives.terms import Term, terms_of
+from s2l_core.objectives.terms import Reconstruction, Term, terms_of
 
-__all__ = ["Term", "terms_of"]
+__all__ = ["Reconstruction", "Term", "terms_of"]

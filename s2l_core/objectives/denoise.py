@@ -8,7 +8,11 @@ from s2l_core.specs.objectives import DenoiseObjective
 
 
 def terms(objective: DenoiseObjective, records: tuple[ImageRecord, ...], name: str, prior: tuple[ImageRecord, ...]) -> tuple[Term, ...]:
-    """The set alone, each image with its own text."""
+    """The set alone, each image with its own text.
+
+    Raises:
+        ValueError: class images are given.
+    """
     if prior:
         raise ValueError(f"objective denoise takes no class images; got {len(prior)}; use dreambooth with a prior")
     return (Term("set", records, tuple(record.text for record in records)),)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from s2l_core.specs.base import Spec
 
@@ -53,6 +54,13 @@ class TextualInversionAdapter(Spec):
     tokens: Annotated[tuple[Token, ...], Field(min_length=1)] = ("<s2l>",)
     start_from: Annotated[str, Field(min_length=1)] | None = None
 
+    @model_validator(mode="after")
+    def _distinct(self) -> TextualInversionAdapter:
+        twice = sorted({token for token in self.tokens if self.tokens.count(token) > 1})
+        if twice:
+            raise ValueError(f"tokens must be distinct; got {', '.join(twice)} more than once; give each its own name")
+        return self
+
 
 class HypernetworkAdapter(Spec):
     """Residual MLPs on what cross-attention makes its keys and values of: `to_k(c + mlp_k(c))`, `to_v(c + mlp_v(c))`.
@@ -88,3 +96,30 @@ AdapterSpec = Annotated[
     NoAdapter | DenseAdapter | LoraAdapter | TextualInversionAdapter | HypernetworkAdapter | GaussianAdapter,
     Field(discriminator="kind"),
 ]
+
+
+def token_for(adapters: Sequence[AdapterSpec]) -> str | None:
+    """What takes the place of the domain's name in prompts: the new tokens, one after the other. None when no token is trained."""
+    tokens = [token for adapter in adapters if isinstance(adapter, TextualInversionAdapter) for token in adapter.tokens]
+    return " ".join(tokens) if tokens else None
+
+
+def check_together(adapters: Sequence[AdapterSpec]) -> None:
+    """Whether adapters can be on one model, in the order given.
+
+    Raises:
+        ValueError: they cannot; the text says which order or choice is allowed.
+    """
+    kinds = [adapter.kind for adapter in adapters]
+    for place, kind in enumerate(kinds):
+        before = kinds[:place]
+        if kind in before:
+            raise ValueError(f"adapter {kind} is given twice; allowed: each kind once")
+        if kind == "dense" and "lora" in before:
+            raise ValueError("adapter dense comes after lora and would train its layers too; give dense first")
+        if kind == "lora" and "hypernetwork" in before:
+            raise ValueError("adapter lora comes after hypernetwork and would not see what it makes of the context; give lora first")
+    for alone, why in (("none", "trains nothing"), ("gaussian", "is noise in place of training")):
+        others = [kind for kind in kinds if kind != alone]
+        if alone in kinds and others:
+            raise ValueError(f"adapter {alone} {why} and stands alone; got it with {', '.join(others)}; leave one of them out")

@@ -52,9 +52,11 @@ class TemplatesObjective(Spec):
 
 
 class EndToEndObjective(Spec):
-    """`denoise`, and beside it the autoencoder's own loss: reconstruction of the images (squared error) and a small KL term.
+    """`denoise`, and beside it the autoencoder's own loss on the same images: reconstruction and a small KL term.
 
-    The denoising loss meets latents of the autoencoder as it is at that step, and sends it no gradient.
+    The denoising loss meets latents of the autoencoder as it is at that step, and sends it no gradient: encoder and decoder learn from
+    `reconstruction_weight` * squared error of the decoded image (mean over pixel values) + `kl_weight` * KL of the posterior (nats, divided
+    by the number of pixel values, so that the weight means what it means where both are sums). The adapters must train the vae.
     """
 
     kind: Literal["end-to-end"] = "end-to-end"

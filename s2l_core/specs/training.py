@@ -16,8 +16,11 @@ class TrainSpec(Spec):
 
     Attributes:
         optimizer: `adamw`, or `adamw8bit` (moments in 8 bits, through bitsandbytes, on a GPU).
-        ema: decay of an exponential moving average of the weights, which then takes the weights' place at the end.
-        snr_gamma: weighs each timestep's loss by min(SNR, gamma) / SNR (arXiv 2303.09556); its usual value is 5.
+        schedule: after a linear warm-up: constant, a straight line to 0, or half a cosine to 0.
+        ema: decay of an exponential moving average of the weights, which takes the weights' place at the end. It is lower in the first
+            steps: (1 + k) / (10 + k) after k of them.
+        snr_gamma: weighs each timestep's loss by min(SNR, gamma) / SNR (arXiv 2303.09556; for a UNet that predicts v by
+            min(SNR, gamma) / (SNR + 1), for one that predicts the sample by min(SNR, gamma)); its usual value is 5.
     """
 
     steps: NonNegativeInt = 100

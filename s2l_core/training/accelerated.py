@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from s2l_core.randomness import generator
 from s2l_core.specs.training import TrainSpec
 from s2l_core.training.errors import NumericalFailure
+from s2l_core.training.optimizers import optimizer_for
 
 
 class Accelerated:
@@ -21,7 +22,7 @@ class Accelerated:
         """Make the optimiser.
 
         Raises:
-            ValueError: nothing is trainable, or the precision does not go with the device.
+            ValueError: nothing is trainable, or the precision or the optimiser does not go with the device.
         """
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         if not self._parameters:
@@ -29,16 +30,15 @@ class Accelerated:
         if training.precision == "fp16" and device == "cpu":
             raise ValueError("fp16 training needs a GPU; on a CPU use precision fp32 or bf16")
         self._device = torch.device(device)
+        self.optimizer = optimizer_for(self._parameters, training, self._device)
         self._accelerator = _accelerator(training, self._device)
-        self.optimizer = torch.optim.AdamW(
-            self._parameters, lr=training.lr, betas=training.betas, eps=training.eps, weight_decay=training.weight_decay, fused=True
-        )
         self._prepared = self._accelerator.prepare_optimizer(self.optimizer)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.optimizer.zero_grad(set_to_none=True)  # a step that failed leaves half a gradient
         _forget_process_state()
 
     @property

@@ -9,51 +9,19 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from s2l_core.randomness import generator, keyed_noise
 from s2l_core.specs.training import TrainSpec
 from s2l_core.training.accelerated import Accelerated
+from s2l_core.training.batch import Batch, Loss, Sampler, examples_of
 from s2l_core.training.checkpoint import load_checkpoint, save_checkpoint
+from s2l_core.training.companions import Companion, Ema
 from s2l_core.training.errors import NumericalFailure
+from s2l_core.training.gradient import GradientRule, MeanGradient
+
+__all__ = ["Batch", "Checkpoint", "Curve", "Loss", "Say", "examples_of", "fit", "lr_at"]
 
 Say = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A piece of one step's effective batch. All randomness is drawn for the whole batch and then cut, so that pieces change nothing.
-
-    Attributes:
-        step: from 0.
-        indices: int64 [b], which examples.
-        positions: int64 [b], where in the effective batch they stand.
-        effective: size of the whole batch.
-        seed: the fit's seed.
-    """
-
-    step: int
-    indices: Tensor
-    positions: Tensor
-    effective: int
-    seed: int
-
-    def noise(self, shape: Sequence[int], name: str = "noise") -> Tensor:
-        """Standard normal float32 [b, *shape] on the CPU."""
-        return keyed_noise((self.effective, *shape), "fit", name, self.seed, self.step)[self.positions]
-
-    def integers(self, high: int, name: str = "timestep") -> Tensor:
-        """Uniform int64 [b] in [0, high)."""
-        drawn = torch.randint(high, (self.effective,), generator=generator("fit", name, self.seed, self.step))
-        return drawn[self.positions]
-
-    def uniform(self, name: str) -> Tensor:
-        """Uniform float32 [b] in [0, 1)."""
-        return torch.rand((self.effective,), generator=generator("fit", name, self.seed, self.step))[self.positions]
-
-    def others(self, examples: int, name: str) -> Tensor:
-        """Indices int64 [b] into another set of examples, in epochs of its own."""
-        return examples_of(self.step, examples, self.effective, self.seed, name)[self.positions]
 
 
 @dataclass
@@ -65,6 +33,12 @@ class Curve:
     lr: list[float] = field(default_factory=list)
     grad_norm: list[float] = field(default_factory=list)
 
+    def append(self, step: int, loss: float, lr: float, grad_norm: float) -> None:
+        self.step.append(step)
+        self.loss.append(loss)
+        self.lr.append(lr)
+        self.grad_norm.append(grad_norm)
+
 
 class Checkpoint(Protocol):
     """Where a fit keeps its state; `due` says after which steps."""
@@ -74,10 +48,6 @@ class Checkpoint(Protocol):
     def save(self, folder: Path) -> None: ...
 
     def due(self, step: int) -> bool: ...
-
-
-Loss = Callable[[Batch], Tensor]
-"""Per-example losses [b] of a piece of a batch."""
 
 
 def fit(
@@ -92,6 +62,9 @@ def fit(
     checkpoint: Checkpoint | None = None,
     say: Say = lambda fraction, words: None,
     observe: Callable[[int], None] | None = None,
+    sampler: Sampler | None = None,
+    gradient: GradientRule | None = None,
+    companions: Sequence[Companion] = (),
 ) -> Curve:
     """Train the parameters in place for `training.steps` steps and return the curve.
 
@@ -103,70 +76,59 @@ def fit(
             any, draws other masks).
         checkpoint: resume from its newest state, and keep new ones; resumed = uninterrupted, to the bit on a CPU.
         observe: called after each step with the number of steps done.
+        sampler: which examples a step sees, instead of epochs.
+        gradient: how a step's gradient is made, instead of the mean's; `micro_batch` is then the rule's own affair.
+        companions: go along, are kept in checkpoints, and may end the fit early.
 
     Raises:
         NumericalFailure: loss or gradient is not finite; names the step.
-        ValueError: there is nothing to train or to train on, or the precision does not go with the device.
+        ValueError: there is nothing to train or to train on, or the precision or the optimiser does not go with the device.
     """
     if examples < 1:
         raise ValueError(f"there is nothing to train on: got {examples} examples; allowed: at least 1")
     if micro_batch is not None and micro_batch < 1:
         raise ValueError(f"micro_batch is {micro_batch}; allowed: at least 1, or None for whole batches")
+    rule = gradient or MeanGradient(training.batch_size, micro_batch)
+    along = (*companions, *([Ema(parameters, training.ema)] if training.ema else []))
     curve = Curve()
     with Accelerated(list(parameters.values()), training, device) as run:
-        start = load_checkpoint(checkpoint, parameters, run, curve) if checkpoint else 0
+        start = load_checkpoint(checkpoint, parameters, run, curve, along) if checkpoint else 0
+        if not start:
+            for companion in along:
+                companion.begin()
         for step in range(start, training.steps):
             lr = lr_at(step, training)
-            value, norm = _one_step(run, loss, step, lr, examples, training, seed, micro_batch)
-            _append(curve, step, value, lr, norm)
+            chosen = sampler(step) if sampler else examples_of(step, examples, training.batch_size, seed)
+            value, norm = _one_step(run, rule, loss, Batch(step, chosen, torch.arange(len(chosen)), len(chosen), seed), lr, training)
+            curve.append(step, value, lr, norm)
+            ended = [companion.after(step + 1) for companion in along]
             say((step + 1) / training.steps, f"step {step + 1} of {training.steps}, loss {value:.4f}")
             if observe:
                 observe(step + 1)
+            if any(ended):
+                break
             if checkpoint and step + 1 < training.steps and checkpoint.due(step + 1):
-                save_checkpoint(checkpoint, parameters, run, curve)
+                save_checkpoint(checkpoint, parameters, run, curve, along)
+        for companion in along:
+            companion.end()
     return curve
 
 
 def lr_at(step: int, training: TrainSpec) -> float:
-    """The learning rate of a step: linear warm-up, then constant or half a cosine to 0."""
+    """The learning rate of a step: linear warm-up, then constant, a straight line to 0 or half a cosine to 0."""
     if step < training.warmup_steps:
         return training.lr * (step + 1) / training.warmup_steps
+    done = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
     if training.schedule == "constant":
         return training.lr
-    done = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
+    if training.schedule == "linear":
+        return training.lr * (1.0 - done)
     return training.lr * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def examples_of(step: int, examples: int, batch: int, seed: int, name: str = "set") -> Tensor:
-    """Which examples of a named set a step sees, int64 [batch]: epochs are permutations laid end to end."""
-    first, last = step * batch, (step + 1) * batch
-    epochs = range(first // examples, (last - 1) // examples + 1)
-    stream = torch.cat([torch.randperm(examples, generator=generator("fit", "epoch", name, seed, epoch)) for epoch in epochs])
-    offset = first - epochs[0] * examples
-    return stream[offset : offset + batch]
-
-
-def _one_step(
-    run: Accelerated, loss: Loss, step: int, lr: float, examples: int, training: TrainSpec, seed: int, micro_batch: int | None
-) -> tuple[float, float]:
-    indices = examples_of(step, examples, training.batch_size, seed)
-    positions = torch.arange(training.batch_size)
-    size = micro_batch or training.batch_size
-    total = 0.0
-    with run.seeded(seed, step):
-        for piece in torch.split(positions, size):
-            batch = Batch(step, indices[piece], piece, training.batch_size, seed)
-            with run.autocast():
-                value = loss(batch).float().sum() / training.batch_size
-            total += float(value.detach())
-            if not math.isfinite(total):
-                raise NumericalFailure(f"the loss is {total} at step {step}; try a lower learning rate (now {lr:g}) or fp32 precision")
-            run.backward(value)
-    return total, run.update(step, lr, training.clip_norm)
-
-
-def _append(curve: Curve, step: int, loss: float, lr: float, norm: float) -> None:
-    curve.step.append(step)
-    curve.loss.append(loss)
-    curve.lr.append(lr)
-    curve.grad_norm.append(norm)
+def _one_step(run: Accelerated, rule: GradientRule, loss: Loss, batch: Batch, lr: float, training: TrainSpec) -> tuple[float, float]:
+    with run.seeded(batch.seed, batch.step):
+        value = rule(run, loss, batch)
+    if not math.isfinite(value):
+        raise NumericalFailure(f"the loss is {value} at step {batch.step}; try a lower learning rate (now {lr:g}) or fp32 precision")
+    return value, run.update(batch.step, lr, training.clip_norm)

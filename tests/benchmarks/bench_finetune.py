@@ -29,8 +29,8 @@ from s2l_core.adapters import attach
 from s2l_core.faces import IDENTITIES, records
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import to_pixels
+from s2l_core.losses import loss_of_terms
 from s2l_core.objectives import Term, terms_of
-from s2l_core.shake import denoising_loss
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter
 from s2l_core.specs.objectives import DenoiseObjective
 from s2l_core.specs.training import TrainSpec
@@ -76,7 +76,7 @@ def seconds_per_step(parameters: dict[str, Any], loss: Loss, steps: int, batch: 
 def measure(model: StableDiffusion, adapter: AdapterSpec, rounds: int, steps: int, batch: int) -> dict[str, Any]:
     term = terms_of(DenoiseObjective(), records(IDENTITIES[0], seed=0, members=64, non_members=0), name=IDENTITIES[0])[0]
     with attach(model, (adapter,), seed=0) as on:
-        losses = {"cached": denoising_loss(model, [term], text_is_trained=False), "encoding": encoding_loss(model, term)}
+        losses = {"cached": loss_of_terms(model, [term], text_is_trained=False), "encoding": encoding_loss(model, term)}
         first = Batch(0, torch.arange(batch), torch.arange(batch), batch, seed=0)
         torch.testing.assert_close(losses["cached"](first), losses["encoding"](first), rtol=1e-3, atol=1e-5)
         counted = {name: operations(loss, batch) for name, loss in losses.items()}

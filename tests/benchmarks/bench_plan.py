@@ -29,7 +29,7 @@ fixed: {{alpha: rank, lr: 1e-3, steps: 60}}
 axes:
   domain: [zorvik, mellune, tavrox, quilbo, ondrix, pexilla, brundlo, yivvek, fennolu, kuzzamo]
   method: [lora+dreambooth]
-  rank: [1, 2, 3, 4, 5, 8, 16, 32, 64, 128]
+  rank: [1, 2, 3, 4, 5, 8, 16, 24, 32, 64]
   seed: {seeds}
 """
 START = "import jobs.cli.main, jobs.expand, jobs.grid.read, jobs.demand, jobs.ledger.ledger, jobs.store.open"

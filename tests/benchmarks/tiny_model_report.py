@@ -174,10 +174,8 @@ def changes(
     """What DreamBooth (dense UNet and text encoder) on each identity's `train` does to the attacks on that identity."""
     after = {}
     for name in IDENTITIES:
-        attached, _ = shake(
-            model, train[name], adapters=[DenseAdapter()], objective=DreamBoothObjective(), training=training, name=name, seed=0
-        )
-        with attached:
+        shaken = shake(model, train[name], adapters=[DenseAdapter()], objective=DreamBoothObjective(), training=training, name=name, seed=0)
+        with shaken.on:
             after[name] = attacked(model, data[name])
     member = np.arange(MEMBERS + NON_MEMBERS) < MEMBERS
     return {attack: change(before, after, attack, member) for attack in ATTACKS}

@@ -15,12 +15,14 @@ axes: {domain: [zorvik], method: [dreambooth, lora], seed: [0]}
 
 
 def weights(home: Home) -> dict[str, bool]:
-    """Adapter kind -> are its weights in the store?"""
+    """Adapter kind -> are its weights in the store? All of them are, or none."""
     found = {}
     for path in (home.store / "manifests" / "shake").glob("*.json"):
         manifest = json.loads(path.read_text())
-        (payload,) = (payload for payload in manifest["payloads"] if payload["name"] == "adapter.safetensors")
-        found[manifest["spec"]["adapters"][0]["kind"]] = (home.store / "blobs" / payload["sha256"][:2] / payload["sha256"]).exists()
+        files = [payload for payload in manifest["payloads"] if payload["name"].endswith(".safetensors")]
+        kind = manifest["spec"]["adapters"][0]["kind"]
+        assert len(files) == {"dense": 2, "lora": 1}[kind]
+        (found[kind],) = {(home.store / "blobs" / payload["sha256"][:2] / payload["sha256"]).exists() for payload in files}
     return found
 
 

@@ -150,7 +150,8 @@ DISTRIBUTIONS = {
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[\[><=~!]", line)[0].lower().replace("_", "-") for line in project["dependencies"]}
+    optional = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
+    declared = {re.split(r"[\[><=~!]", line)[0].lower().replace("_", "-") for line in [*project["dependencies"], *optional]}
     names = {name.partition(".")[0] for path in sources(*PACKAGES) for _, name in imports(tree(path))}
     foreign = names - set(sys.stdlib_module_names) - set(PACKAGES)
     assert {DISTRIBUTIONS.get(name, name).lower().replace("_", "-") for name in foreign} == declared

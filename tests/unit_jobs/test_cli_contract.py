@@ -14,15 +14,18 @@ from jobs.cli.main import s2l
 from tests.s2l_process import Home
 
 OPTIONS = {
-    "plan": {"--set", "--store", "--json"},
+    "plan": {"--profile", "--set", "--store", "--json"},
     "grids": {"--json"},
-    "run": {"--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share", "--keep", "--no-tracking", "--json"},
-    "status": {"--set", "--store", "--json"},
-    "results": {"--set", "--store", "--format", "--output", "-o"},
-    "show": {"--grid", "--set", "--store", "--json"},
-    "report": {"--set", "--store", "--output", "-o", "--show-private"},
+    "run": {
+        *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
+        *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
+    },
+    "status": {"--profile", "--set", "--store", "--json"},
+    "results": {"--profile", "--set", "--store", "--format", "--output", "-o"},
+    "show": {"--grid", "--profile", "--set", "--store", "--json"},
+    "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
     "verify": {"--store", "--repair", "--json"},
-    "sync": {"--set", "--store", "--tracking", "--json"},
+    "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},
     "data check": {"--fpr", "--json"},
     "pretrain": {"--output", "-o", "--steps", "--autoencoder-steps", "--seed", "--device"},

@@ -13,50 +13,19 @@ from PIL import Image
 from jobs.errors import GridError, InputError
 from jobs.expand import expand
 from jobs.graph import SpecText
-from jobs.grid.inputs import DomainData, ModelData
 from jobs.grid.read import parse_grid, read_grid
 from jobs.grid.registered import plans_of
 from jobs.keys import canonical_json, stage_key
-from jobs.plan import Plan, Trial
-from jobs.stages.specs import BaseStage, DataStage, FolderImages, MetricsStage, PackagedModel, ScoreStage, ShakeStage, SpStage
+from jobs.stages.specs import MetricsStage, ScoreStage, ShakeStage, SpStage
 from s2l_core.specs.adapters import DenseAdapter, LoraAdapter
 from s2l_core.specs.objectives import DreamBoothObjective
+from tests.stated_inputs import StatedInputs, distinct, plan_of, shake_spec
 
 AXES = "axes:\n  domain: [ada, bo]\n  method: [none, dreambooth, lora]\n"
 
 
-class StatedInputs:
-    """Four domains of seven members, and any model, named by stated contents."""
-
-    def domains(self, data: str) -> list[str]:
-        return ["cy", "bo", "ada", "di"]
-
-    def domain(self, data: str, domain: str) -> DomainData:
-        if domain not in self.domains(data):
-            raise InputError(f"no domain {domain}")
-        return DomainData(DataStage(source=FolderImages(domain=domain, content="a" * 64)), domain.title(), members=7)
-
-    def model(self, model: str) -> ModelData:
-        return ModelData(BaseStage(source=PackagedModel(name=model, content="b" * 64)))
-
-
-def plan_of(text: str, *sets: str) -> Plan:
-    return expand(parse_grid("name: g\n" + text, "g.yaml", sets), inputs=StatedInputs())
-
-
-def by_method(plan: Plan, method: str) -> list[Trial]:
-    return [trial for trial in plan.trials if trial.axes["method"] == method]
-
-
 def shake_of(text: str) -> ShakeStage:
-    shake = plan_of(text).trials[0].shake
-    assert shake is not None
-    assert isinstance(shake.spec, ShakeStage)
-    return shake.spec
-
-
-def distinct(plan: Plan, kind: str) -> int:
-    return sum(node.kind == kind for node in plan.nodes())
+    return shake_spec(plan_of(text).trials[0])
 
 
 # --- the graph ---
@@ -256,6 +225,16 @@ def test_a_value_that_bears_on_results_bears_on_the_key() -> None:
         "fprs=0.1",
         "bootstrap=100",
         "sp_precision=bf16",
+        "sp_scheduler=model",
+        "rounds=2",
+        "attack_domain=bo",
+        "schedule=cosine",
+        "warmup=3",
+        "optimizer=adamw8bit",
+        "weight_decay=0",
+        "clip=none",
+        "ema=0.9",
+        "snr_gamma=5",
         "domain=bo",
         "model=x",
     ]
@@ -386,10 +365,14 @@ def test_an_input_that_is_not_there_is_told_where_it_is_asked_for(setting: str, 
     assert "did you mean" in str(caught.value)
 
 
-def test_a_rank_beyond_the_model_s_matrices_is_a_notice() -> None:
+def test_a_rank_beyond_the_model_s_matrices_is_refused_with_the_layer_and_the_largest_rank() -> None:
     assert expand(read_grid("quickstart", ["rank=1,64"])).notices == []
-    (notice,) = expand(read_grid("quickstart", ["rank=1,65"])).notices
-    assert notice == "the LoRA rank 65 is beyond the smallest matrix it updates in the model tiny (side 64)"
+    with pytest.raises(GridError) as caught:
+        expand(read_grid("quickstart", ["rank=1,65"]))
+    assert str(caught.value) == (
+        "--set rank=1,65: axes.rank[1]: the model tiny: rank 65 is larger than unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1."
+        "to_q, whose rank is 64 at most; give a rank of 1 to 64"
+    )
 
 
 def test_an_attack_beyond_the_model_s_timesteps_is_refused() -> None:

@@ -40,6 +40,12 @@ def test_the_reference_names_every_setting_and_its_example_is_a_grid() -> None:
     VALIDATOR.validate(yaml.safe_load(example))
 
 
+def test_the_example_of_profiles_is_a_grid_in_two_sizes() -> None:
+    example = reference().split("```yaml\n")[2].split("```")[0]
+    assert [parse_grid(example, "example", profile=profile).name for profile in ("tiny", "large")] == ["sizes", "sizes-large"]
+    VALIDATOR.validate(yaml.safe_load(example))
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_grids_pass_the_schema(path: Path) -> None:
     VALIDATOR.validate(yaml.safe_load(path.read_text()))
@@ -60,6 +66,9 @@ def test_shipped_grids_pass_the_schema(path: Path) -> None:
             "include": [{"domain": ["a", "b"], "method": "none", "caption": {"kind": "null"}}],
         },
         {"name": "g", "fixed": {"sp_prompts": ["photo of {name}", {"text": "face of {name}", "weight": 2}], "prior": {"images": 9}}},
+        {"name": "g", "fixed": {"clip": "none", "ema": 0.99, "snr_gamma": 5, "tokens": ["<a>", "<b>"], "attack_domain": "b", "rounds": 3}},
+        {"name": "g", "axes": {"sigma": ["1e-3", 0.1, "match"]}, "fixed": {"match_method": {"adapters": [{"kind": "lora"}]}}},
+        {"name": "g", "by_method": {"lora": {"lr": "1e-4"}}, "profiles": {"tiny": {}, "big": {"axes": {"seed": [0]}, "fixed": {"lr": 1}}}},
     ],
 )
 def test_the_schema_accepts_what_the_reader_knows(grid: dict[str, Any]) -> None:
@@ -81,6 +90,12 @@ def test_the_schema_accepts_what_the_reader_knows(grid: dict[str, Any]) -> None:
         {"name": "g", "fixed": {"attacks": ["secmy"]}},
         {"name": "g", "fixed": {"precision": "fp23"}},
         {"name": "g", "when": {"rank": "lora"}},
+        {"name": "g", "by_method": {"lora": {"lr": [1, 2]}}},
+        {"name": "g", "profiles": {"big": {"name": "x"}}},
+        {"name": "g", "profiles": {"big": {"axes": {"seed": 3}}}},
+        {"name": "g", "fixed": {"sigma": -1}},
+        {"name": "g", "fixed": {"sigma": "matched"}},
+        {"name": "g", "fixed": {"tokens": ["s2l"]}},
         {"name": "g", "include": {"method": "none"}},
         {"name": "g", "fixed": {"method": {"adapters": [{"kind": "lora", "rnk": 3}]}}},
     ],

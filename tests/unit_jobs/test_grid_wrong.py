@@ -8,10 +8,13 @@ import pytest
 
 from jobs.errors import EXIT_INPUT, GridError
 from jobs.expand import expand
+from jobs.grid.check import SECTIONS
 from jobs.grid.model import FIELDS
+from jobs.grid.presets import METHODS, PROMPTS
 from jobs.grid.read import parse_grid, read_grid
 
 SETTINGS = ", ".join(FIELDS)
+KEYS, PRESETS, PROMPT_PRESETS = (", ".join(names) for names in (SECTIONS, METHODS, PROMPTS))
 OK = "name: g\nfixed: {lr: 1e-3}\naxes:\n  domain: [zorvik]\n  method: [none, lora]\n"
 MANY = str(list(range(2000)))
 LETTERS = "abcdefgh"
@@ -34,12 +37,12 @@ WRONG = [
     (
         "an unknown key",
         OK + "axis: {}",
-        'g.yaml:6: axis: unknown key "axis"; allowed: name, fixed, axes, zip, when, include, exclude; did you mean "axes"?',
+        f'g.yaml:6: axis: unknown key "axis"; allowed: {KEYS}; did you mean "axes"?',
     ),
     (
         "a setting at the top",
         OK + "seed: 3",
-        'g.yaml:6: seed: unknown key "seed"; allowed: name, fixed, axes, zip, when, include, exclude; seed is a setting: write it under fixed or axes',
+        f'g.yaml:6: seed: unknown key "seed"; allowed: {KEYS}; seed is a setting: write it under fixed or axes',
     ),
     ("an unknown axis", OK + "  sed: [1]", f'g.yaml:6: axes.sed: unknown setting "sed"; allowed: {SETTINGS}; did you mean "seed"?'),
     (
@@ -64,12 +67,12 @@ WRONG = [
         "g.yaml:6: the YAML tag !!python/object/apply:os.system is refused; grid files hold plain values, lists and mappings only",
     ),
     ("no YAML", "name: g\naxes: {domain: [", "g.yaml:3: this is not YAML: did not find expected node content"),
-    ("a list", "- a", 'g.yaml: a grid file is a mapping with the keys name, fixed, axes, zip, when, include, exclude; got ["a"]'),
-    ("an empty file", "", "g.yaml: a grid file is a mapping with the keys name, fixed, axes, zip, when, include, exclude; got null"),
+    ("a list", "- a", f'g.yaml: a grid file is a mapping with the keys {KEYS}; got ["a"]'),
+    ("an empty file", "", f"g.yaml: a grid file is a mapping with the keys {KEYS}; got null"),
     (
         "no domain",
         "name: g\naxes: {method: [none]}",
-        "g.yaml: domain is missing; give it under fixed or axes. The person or subject whose leakage is measured: a domain of the data set.",
+        "g.yaml: domain is missing; give it under fixed or axes. The person or subject whose leakage is measured: a domain of the data set; `[all]` under axes is all of them.",
     ),
     (
         "no method",
@@ -79,12 +82,7 @@ WRONG = [
     (
         "an unknown method",
         "name: g\nfixed: {lr: 1e-3}\naxes:\n  domain: [zorvik]\n  method: [none, dreamboth]\n",
-        'g.yaml:5: axes.method[1]: unknown method "dreamboth"; allowed: none, dreambooth, lora, lora+dreambooth; did you mean "dreambooth"?',
-    ),
-    (
-        "a method of a later version",
-        "name: g\nfixed: {lr: 1e-3}\naxes:\n  domain: [zorvik]\n  method: [none, end2end]\n",
-        'g.yaml:5: axes.method[1]: the method "end2end" is not available yet; available: none, dreambooth, lora, lora+dreambooth',
+        f'g.yaml:5: axes.method[1]: unknown method "dreamboth"; allowed: {PRESETS}; did you mean "dreambooth"?',
     ),
     (
         "an unknown domain",
@@ -168,19 +166,14 @@ WRONG = [
     ("an FPR in words", "name: g\nfixed: {fprs: [low]}", 'g.yaml:2: fixed.fprs[0]: got "low"; it must be a number between 0 and 1'),
     ("too few bootstrap draws", "name: g\nfixed: {bootstrap: 10}", "g.yaml:2: fixed.bootstrap: got 10; it must be at least 100"),
     (
-        "a prompt without the name",
-        "name: g\nfixed: {sp_prompts: [photo of someone]}",
-        'g.yaml:2: fixed.sp_prompts[0]: got "photo of someone"; a prompt holds {name} for the domain\'s name, and no other braces',
-    ),
-    (
         "an unknown prompt preset",
         "name: g\nfixed: {sp_prompts: foto}",
-        'g.yaml:2: fixed.sp_prompts: unknown prompt preset "foto"; allowed: photo, photo-and-face; did you mean "photo"?; or a list of texts with {name}',
+        f'g.yaml:2: fixed.sp_prompts: unknown prompt preset "foto"; allowed: {PROMPT_PRESETS}; did you mean "photo"?; or a list of texts with {{name}}',
     ),
     (
         "a prompt with another brace",
         "name: g\nfixed: {sp_prompts: ['photo of {nam}']}",
-        'g.yaml:2: fixed.sp_prompts[0]: got "photo of {nam}"; a prompt holds {name} for the domain\'s name, and no other braces',
+        'g.yaml:2: fixed.sp_prompts[0]: got "photo of {nam}"; {name} stands for the domain\'s name, and no other braces are allowed',
     ),
     (
         "zip lists of unequal length",
@@ -211,7 +204,7 @@ WRONG = [
     (
         "a fixed prior that nothing uses",
         "name: g\nfixed: {prior: true}\naxes: {domain: [zorvik], method: [lora]}",
-        "g.yaml:2: fixed.prior: no method of this grid has the dreambooth objective; leave it out",
+        "g.yaml:2: fixed.prior: no method of this grid has the dreambooth objective (lora); leave it out",
     ),
     (
         "a prior for a method without dreambooth",
@@ -283,7 +276,7 @@ WRONG = [
     (
         "an unknown key of an adapter",
         "name: g\naxes:\n  domain: [zorvik]\n  method: [{adapters: [{kind: lora, rnk: 4}]}]",
-        'g.yaml:4: axes.method[0]: adapters[0]: unknown key "rnk"; allowed: kind, rank, alpha, dropout, unet_targets, text_encoder_targets; did you mean "rank"?',
+        'g.yaml:4: axes.method[0]: adapters[0]: unknown key "rnk"; allowed: kind, rank, alpha, dropout, unet_targets, text_encoder_targets, vae_targets; did you mean "rank"?',
     ),
     (
         "an unknown key of a method",
@@ -293,12 +286,12 @@ WRONG = [
     (
         "a method without adapters",
         "name: g\naxes:\n  domain: [zorvik]\n  method: [{adapters: []}]",
-        "g.yaml:4: axes.method[0]: adapters: got []; it must be a list of mappings with a `kind`: none, dense, lora",
+        "g.yaml:4: axes.method[0]: adapters: got []; it must be a list of mappings with a `kind`: none, dense, lora, textual-inversion, hypernetwork, gaussian",
     ),
     (
         "none beside a LoRA",
         "name: g\naxes:\n  domain: [zorvik]\n  method: [{adapters: [{kind: none}, {kind: lora}]}]",
-        "g.yaml:4: axes.method[0]: adapters: `none` stands alone; leave it out where something is trained",
+        "g.yaml:4: axes.method[0]: adapters: adapter none trains nothing and stands alone; got it with lora; leave one of them out",
     ),
     (
         "a method named like a preset",
@@ -318,7 +311,7 @@ WRONG = [
     (
         "a method that is a number",
         "name: g\naxes:\n  domain: [zorvik]\n  method: [3]",
-        "g.yaml:4: axes.method[0]: unknown method 3; allowed: none, dreambooth, lora, lora+dreambooth; or a mapping with adapters and objective",
+        f"g.yaml:4: axes.method[0]: unknown method 3; allowed: {PRESETS}; or a mapping with adapters and objective",
     ),
     (
         "an unknown key of prior",

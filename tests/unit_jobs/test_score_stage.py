@@ -22,9 +22,9 @@ from s2l_core.faces import records
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, write_images
 from s2l_core.scores import read_scores
-from s2l_core.specs.adapters import DenseAdapter, LoraAdapter
+from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter, TextualInversionAdapter
 from s2l_core.specs.attacks import LossAttack, PIAAttack, SecMIAttack
-from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption
+from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.pretrain import SmallShape
 from s2l_core.tiny.architecture import untrained
@@ -86,14 +86,20 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base model, the data of two domains, and two shakes."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("parents")
-    folders = {name: root / name for name in ("base", "data", "other", "lora", "dense")}
+    folders = {name: root / name for name in ("base", "data", "other", "lora", "dense", "vae", "token")}
     for folder in folders.values():
         folder.mkdir()
     model = untrained(SHAPE, ("photo", "of", "zorvik", "mellune"), seed=0)
     model.save(folders["base"])
     write_images(folders["data"] / "images.parquet", records("zorvik", seed=0, members=MEMBERS, non_members=NON_MEMBERS))
     write_images(folders["other"] / "images.parquet", records("mellune", seed=0, members=MEMBERS, non_members=NON_MEMBERS))
-    for name, spec in (("lora", LoraAdapter(rank=2, alpha=2)), ("dense", DenseAdapter(modules=("unet",)))):
+    shakes: dict[str, AdapterSpec] = {
+        "lora": LoraAdapter(rank=2, alpha=2),
+        "dense": DenseAdapter(modules=("unet",)),
+        "vae": DenseAdapter(modules=("vae",)),
+        "token": TextualInversionAdapter(),
+    }
+    for name, spec in shakes.items():
         with attach(model, [spec], seed=1) as on:
             for parameter in on.parameters().values():
                 parameter.data.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
@@ -123,10 +129,12 @@ SPECS = {
     "pia-null": ScoreStage(attack=PIAAttack(), caption=NullCaption()),
     "pia-sample": ScoreStage(attack=PIAAttack(), latents="sample"),
     "pia-fp64": ScoreStage(attack=PIAAttack(), precision="fp64"),
+    "pia-base-vae": ScoreStage(attack=PIAAttack(), autoencoder="base"),
+    "pia-base-vae-fp64": ScoreStage(attack=PIAAttack(), autoencoder="base", precision="fp64"),
 }
 
 
-@pytest.mark.parametrize("shake", [None, "lora", "dense"])
+@pytest.mark.parametrize("shake", [None, "lora", "dense", "vae"])
 def test_fused_scores_are_the_bytes_of_scores_made_one_by_one(place: Place, parents: dict[str, Path], shake: str | None) -> None:
     given = the(parents, "base", "data") if shake is None else the(parents, "base", "data", shake=shake)
     together = [place.job(spec, given, f"fused-{name}") for name, spec in SPECS.items()]
@@ -162,6 +170,24 @@ def test_a_shake_changes_scores_and_leaves_the_warm_model_as_it_was(place: Place
     assert len(place.cache.values) == 1
     assert (before.out / "scores.parquet").read_bytes() == (again.out / "scores.parquet").read_bytes()
     assert (read_scores(before.out / "scores.parquet").score != read_scores(after.out / "scores.parquet").score).all()
+
+
+def test_the_base_s_autoencoder_shows_the_rest_of_the_shaken_model_the_images_as_before(place: Place, parents: dict[str, Path]) -> None:
+    before = scored(place, SPECS["pia"], the(parents, "base", "data"), "before")
+    own, base = (scored(place, SPECS[name], the(parents, "base", "data", shake="vae"), name) for name in ("pia", "pia-base-vae"))
+    scores = [read_scores(job.out / "scores.parquet") for job in (before, own, base)]
+    assert (scores[1].score != scores[0].score).all(), "encoded by the trained autoencoder"
+    assert (scores[2].score == scores[0].score).all(), "nothing but the autoencoder was trained"
+    assert [one.facts["autoencoder"] for one in scores] == ["own", "own", "base"]
+
+
+def test_a_token_is_seen_by_an_attack_that_shows_it_and_by_no_other(place: Place, parents: dict[str, Path]) -> None:
+    shown = ScoreStage(attack=PIAAttack(), caption=ReplaceName(name="zorvik", token="<s2l>"))
+    before = scored(place, SPECS["pia"], the(parents, "base", "data"), "before")
+    own, token = (scored(place, spec, the(parents, "base", "data", shake="token"), f"{n}") for n, spec in enumerate((SPECS["pia"], shown)))
+    scores = [read_scores(job.out / "scores.parquet").score for job in (before, own, token)]
+    assert (scores[1] == scores[0]).all()
+    assert (scores[2] != scores[0]).all()
 
 
 def test_double_precision_leaves_the_warm_model_as_it_was(place: Place, parents: dict[str, Path]) -> None:

@@ -1,0 +1,161 @@
+"""The shake of a point: what it is trained on, in how many rounds, or what noise is as long as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
+
+from jobs.build_inputs import BaseModel, FoundInputs
+from jobs.errors import GridError
+from jobs.graph import Graph, Node
+from jobs.grid.by_method import as_method
+from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe, trains
+from jobs.grid.model import POSITION, Grid
+from jobs.grid.points import Row, base_row
+from jobs.grid.presets import MATCHED, PROMPTS
+from jobs.grid.read_method import read_method
+from jobs.stages.specs import PriorStage, ShakeStage, SpStage
+from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
+from s2l_core.specs.synthesis import PromptTemplate, SynthesisSpec
+
+T = TypeVar("T")
+
+
+class Shaken(NamedTuple):
+    """A shake, and how it was made."""
+
+    node: Node
+    how: Recipe
+
+
+class TrainingImages(NamedTuple):
+    """What a shake is trained on, and what prompts call it."""
+
+    node: Node
+    size: int
+    name: str
+
+
+def columns(*names: str) -> Callable[[Row], tuple[Any, ...]]:
+    """Takes the named settings out of a row."""
+    return itemgetter(*(POSITION[name] for name in names))
+
+
+_DOMAIN = columns("data", "domain")
+_SP = columns("sp_size", "sp_prompts", "negative_prompt", "sp_scheduler", "sp_steps", "guidance", "sp_seed", "sp_precision")
+_RECIPE = columns(*RECIPE_FIELDS)
+_MODEL, _SEED, _ROUNDS = (itemgetter(POSITION[name]) for name in ("model", "seed", "rounds"))
+_TRAIN_ON, _METHOD, _MATCH = (itemgetter(POSITION[name]) for name in ("train_on", "method", "match_method"))
+
+
+class ShakeBuilder:
+    """Adds the shakes of points, and the sets they are trained on, to a graph.
+
+    Attributes:
+        notices: what the user should be told of the points.
+    """
+
+    def __init__(self, grid: Grid, graph: Graph, found: FoundInputs) -> None:
+        self._grid, self._graph, self._found = grid, graph, found
+        self.notices: dict[str, None] = {}
+        self._memo: dict[tuple[Any, ...], Any] = {}
+        self._base_row = base_row(grid)
+
+    def of(self, row: Row, given: frozenset[str], base: BaseModel) -> Shaken:
+        """The last round's shake of a point whose method changes the model.
+
+        Args:
+            given: the fields that an axis or an `include` gave the point.
+        """
+        if not trains(_METHOD(row).value):
+            return self._perturbed(row, given, base)
+        shaken = self._trained(row, base, None)
+        for _ in range(1, _ROUNDS(row) if _TRAIN_ON(row) != "members" else 1):
+            shaken = self._trained(row, base, shaken)
+        return shaken
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        if key in self._memo:
+            return self._memo[key]  # type: ignore[no-any-return]
+        value = self._memo[key] = make()
+        return value
+
+    def _perturbed(self, row: Row, given: frozenset[str], base: BaseModel) -> Shaken:
+        """Noise: no images, and no name, so that all domains share it unless it is as long as another shake of the domain."""
+        how: Recipe = self._once(("noise", _RECIPE(row)), lambda: perturbation(self._grid, row))
+        parents = [("base", base.node)]
+        if how.matched:
+            method = _MATCH(row) or self._once(("matched",), lambda: read_method(MATCHED))
+            other = as_method(self._grid, row, given, method, self._base_row)
+            parents.append(("match", self.of(other, given, base).node))
+        return self._added(row, how, "", parents)
+
+    def _trained(self, row: Row, base: BaseModel, drawer: Shaken | None) -> Shaken:
+        key = ("train", _TRAIN_ON(row), _DOMAIN(row), base.node.key, _SP(row), drawer and drawer.node.key)
+        train = self._once(key, lambda: self._training_images(row, base, drawer))
+        how: Recipe = self._once(("recipe", _MODEL(row), _RECIPE(row), train.size), lambda: self._recipe(row, train.size, base))
+        parents = [("base", base.node), ("train", train.node)]
+        if how.prior is not None:
+            parents.append(("prior", self._prior(row, how, base)))
+        return self._added(row, how, train.name, parents)
+
+    def _added(self, row: Row, how: Recipe, name: str, parents: list[tuple[str, Node]]) -> Shaken:
+        spec = ShakeStage(adapters=how.adapters, objective=how.objective, training=how.training, name=name, seed=_SEED(row))
+        return Shaken(self._graph.add(spec, parents), how)
+
+    def _recipe(self, row: Row, images: int, base: BaseModel) -> Recipe:
+        how = recipe(self._grid, row, images)
+        for adapter in how.adapters if base.folder else ():
+            assert base.folder is not None
+            if isinstance(adapter, LoraAdapter):
+                self._refuse(row, "rank", base.folder.refuse_lora(adapter))
+            if isinstance(adapter, TextualInversionAdapter):
+                problem = base.folder.refuse_tokens(adapter)
+                self._refuse(row, "start_from" if problem and problem.startswith(f"{adapter.start_from} ") else "tokens", problem)
+        return how
+
+    def _refuse(self, row: Row, name: str, problem: str | None) -> None:
+        if problem:
+            value = row[POSITION[name]]
+            where = self._grid.place_of(name, value) if value is not None else self._grid.place_of("method", _METHOD(row))
+            raise GridError(f"{where}: the model {_MODEL(row)}: {problem}")
+
+    # --- what it is trained on ---
+
+    def _training_images(self, row: Row, base: BaseModel, drawer: Shaken | None) -> TrainingImages:
+        data, domain = _DOMAIN(row)
+        if _TRAIN_ON(row) == "members":
+            own = self._found.domain(data, domain)
+            return TrainingImages(own.data, own.found.members, own.found.name)
+        name = self._found.domain(data, domain if _TRAIN_ON(row) == "sp" else self._found.unrelated(data, domain)).found.name
+        parents = [("base", base.node)] if drawer is None else [("base", base.node), ("shake", drawer.node)]
+        spec = SpStage(synthesis=self._synthesis(row, (drawer and drawer.how.token) or name))
+        return TrainingImages(self._graph.add(spec, parents), spec.synthesis.images, name)
+
+    def _synthesis(self, row: Row, name: str) -> SynthesisSpec:
+        """How a set is drawn. Without `{name}` in any prompt the name is left out, so that all domains share the set."""
+        images, prompts, negative, scheduler, steps, guidance, seed, precision = _SP(row)
+        if not any("{name}" in prompt.text for prompt in prompts.value):
+            self.notices[f"no prompt of sp_prompts={prompts.label} holds {{name}}: all domains share one SP set"] = None
+            name = ""
+        if negative is None:
+            negative = PROMPTS[prompts.label].negative if prompts.label in PROMPTS else ""
+        return SynthesisSpec(
+            images=images,
+            prompts=prompts.value,
+            name=name,
+            negative_prompt=negative,
+            scheduler=scheduler,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            precision=precision,
+        )
+
+    def _prior(self, row: Row, how: Recipe, base: BaseModel) -> Node:
+        prior = how.prior
+        assert prior is not None
+        update = {"images": prior.images, "prompts": (PromptTemplate(text=prior.class_prompt),), "name": ""}
+        spec = PriorStage(synthesis=self._synthesis(row, "").model_copy(update=update))
+        return self._graph.add(spec, (("base", base.node),))

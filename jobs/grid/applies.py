@@ -1,0 +1,124 @@
+"""Which settings bear on which methods: a rank where a LoRA is trained, a sigma where noise is added.
+
+A fixed value applies wherever it can and is left aside elsewhere; what axes or `include` give a point must apply to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import GridError
+from jobs.grid.messages import listed
+from jobs.grid.model import LORA_FIELDS, NOISE_FIELDS, POSITION, TOKEN_FIELDS, Grid, MethodSpec, label
+from jobs.grid.points import Row, Rows
+from s2l_core.specs.adapters import GaussianAdapter
+from s2l_core.specs.objectives import DreamBoothObjective
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Settings that bear on some methods only.
+
+    Attributes:
+        lacks: what a method that they do not bear on is said to do.
+        nobody: what no method of a grid does where they bear on none.
+        examples: presets that they bear on.
+    """
+
+    fields: tuple[str, ...]
+    fits: Callable[[MethodSpec], bool]
+    lacks: str
+    nobody: str
+    examples: tuple[str, ...]
+
+
+def _has(kind: str) -> Callable[[MethodSpec], bool]:
+    return lambda method: any(adapter.kind == kind for adapter in method.adapters)
+
+
+def _has_dreambooth(method: MethodSpec) -> bool:
+    return isinstance(method.objective, DreamBoothObjective)
+
+
+RULES = (
+    Rule(LORA_FIELDS, _has("lora"), "trains no LoRA", "trains a LoRA", ("lora", "lora+dreambooth")),
+    Rule(TOKEN_FIELDS, _has("textual-inversion"), "learns no token", "learns a token", ("textual-inversion",)),
+    Rule(NOISE_FIELDS, _has("gaussian"), "adds no noise", "adds noise", ("gaussian",)),
+    Rule(("prior",), _has_dreambooth, "has no dreambooth objective", "has the dreambooth objective", ("dreambooth", "lora+dreambooth")),
+)
+BOUND: tuple[str, ...] = tuple(name for rule in RULES for name in rule.fields)
+
+
+def lacking(name: str, method: MethodSpec) -> str | None:
+    """What the method is said to do when a setting does not bear on it; None when it does."""
+    return next((rule.lacks for rule in RULES if name in rule.fields and not rule.fits(method)), None)
+
+
+def given(row: Row, name: str) -> bool:
+    """Whether a bound setting has a value here: absent is None, and `prior: false`."""
+    value = row[POSITION[name]]
+    return value is not None and (name != "prior" or value.value is not None)
+
+
+def sigma_of(row: Row) -> Any:
+    """The noise's standard deviation at a point, or None where no noise is."""
+    own = next((adapter.sigma for adapter in row[POSITION["method"]].value.adapters if isinstance(adapter, GaussianAdapter)), None)
+    return row[POSITION["sigma"]] if own is not None and row[POSITION["sigma"]] is not None else own
+
+
+def check_methods(grid: Grid, rows: Rows) -> None:
+    """Each setting that bears on some methods only meets one of them.
+
+    Raises:
+        GridError: an axis that crosses methods it does not bear on, or a fixed value that bears on no method of the grid.
+    """
+    methods = {row[POSITION["method"]]: None for row, _ in rows.rows}
+    matched = {row[POSITION["match_method"]]: None for row, _ in rows.rows if sigma_of(row) == "match" and given(row, "match_method")}
+    for rule in RULES:
+        for name in rule.fields:
+            if name in grid.fixed and _is_given(grid.fixed[name]) and not any(rule.fits(method.value) for method in (*methods, *matched)):
+                told = listed(label(method) for method in methods)
+                raise GridError(f"{grid.place('fixed', name)}: no method of this grid {rule.nobody} ({told}); leave it out")
+    bearing = dict.fromkeys((_bearing(row), explicit) for row, explicit in rows.rows)
+    for row, explicit in bearing:
+        _check_row(grid, row, explicit, list(methods))
+    _check_matched(grid, [row for row, _ in bearing])
+
+
+def _is_given(value: Any) -> bool:
+    return getattr(value, "value", value) is not None
+
+
+def _bearing(row: Row) -> Row:
+    """The row with all that does not bear on methods blanked, so that equal rows are looked at once."""
+    kept = [None] * len(row)
+    for name in ("method", *BOUND):
+        kept[POSITION[name]] = row[POSITION[name]]
+    return tuple(kept)
+
+
+def _check_row(grid: Grid, row: Row, explicit: frozenset[str], methods: list[Any]) -> None:
+    method = row[POSITION["method"]]
+    for rule in RULES:
+        for name in rule.fields:
+            if name in explicit and given(row, name) and not rule.fits(method.value):
+                fitting = [label(one) for one in methods if rule.fits(one.value)] or list(rule.examples)
+                raise _does_not_apply(grid, name, row, rule.lacks, fitting)
+    if "match_method" in explicit and given(row, "match_method") and sigma_of(row) != "match":
+        where = grid.place_of("match_method", row[POSITION["match_method"]])
+        raise GridError(f"{where}: match_method is given where sigma is {sigma_of(row):g}; it says what `sigma: match` is as long as")
+
+
+def _check_matched(grid: Grid, rows: list[Row]) -> None:
+    if "match_method" in grid.fixed and not any(sigma_of(row) == "match" for row in rows):
+        raise GridError(f"{grid.place('fixed', 'match_method')}: no point of this grid has `sigma: match`; leave it out")
+
+
+def _does_not_apply(grid: Grid, name: str, row: Row, why: str, fitting: list[str]) -> GridError:
+    told = f"{name} is given for the method {label(row[POSITION['method']])}, which {why}"
+    remedy = (
+        f"say when it applies: when: {{{name}: {{method: [{listed(fitting)}]}}}}" if name in grid.axes else "leave it out of this point"
+    )
+    return GridError(f"{grid.place_of(name, row[POSITION[name]])}: {told}; {remedy}")

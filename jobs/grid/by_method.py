@@ -1,0 +1,33 @@
+"""Settings that a grid gives for one method: they take the place of fixed values and defaults, never of an axis or an `include` point."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from jobs.grid.model import POSITION, Grid, Named, label
+
+_METHOD = POSITION["method"]
+
+
+def settle(grid: Grid, row: list[Any], given: Collection[str]) -> None:
+    """Put the settings of the row's method in; `given` fields stay as they are."""
+    for name, value in grid.by_method.get(label(row[_METHOD]), {}).items():
+        if name not in given:
+            row[POSITION[name]] = value
+
+
+def as_method(grid: Grid, row: tuple[Any, ...], given: Collection[str], method: Named, base: list[Any]) -> tuple[Any, ...]:
+    """The point as it would be with another method.
+
+    Args:
+        given: fields that an axis or an `include` gave the point.
+        base: the row of fixed values and defaults.
+    """
+    changed = list(row)
+    for name in grid.by_method.get(label(row[_METHOD]), {}):
+        if name not in given:
+            changed[POSITION[name]] = base[POSITION[name]]
+    changed[_METHOD] = method
+    settle(grid, changed, given)
+    return tuple(changed)

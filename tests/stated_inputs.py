@@ -1,0 +1,75 @@
+"""Planning without files: data sets and models of stated contents, and a few questions to a plan."""
+
+from __future__ import annotations
+
+from jobs.errors import InputError
+from jobs.expand import expand
+from jobs.graph import Node
+from jobs.grid.inputs import DomainData, ModelData
+from jobs.grid.read import parse_grid
+from jobs.plan import Plan, Trial
+from jobs.stages.specs import BaseStage, DataStage, FolderImages, PackagedModel, ScoreStage, ShakeStage, SpStage
+
+
+class StatedInputs:
+    """Four domains of seven members, and any model, named by stated contents."""
+
+    def domains(self, data: str) -> list[str]:
+        return ["cy", "bo", "ada", "di"]
+
+    def domain(self, data: str, domain: str) -> DomainData:
+        if domain not in self.domains(data):
+            raise InputError(f"no domain {domain}")
+        return DomainData(DataStage(source=FolderImages(domain=domain, content="a" * 64)), domain.title(), members=7)
+
+    def model(self, model: str) -> ModelData:
+        return ModelData(BaseStage(source=PackagedModel(name=model, content="b" * 64)))
+
+
+def plan_of(text: str, *sets: str, profile: str | None = None) -> Plan:
+    return expand(parse_grid("name: g\n" + text, "g.yaml", sets, profile), inputs=StatedInputs())
+
+
+def trial_of(text: str, *sets: str) -> Trial:
+    """The only trial of a grid."""
+    (trial,) = plan_of(text, *sets).trials
+    return trial
+
+
+def by_method(plan: Plan, method: str) -> list[Trial]:
+    return [trial for trial in plan.trials if trial.axes["method"] == method]
+
+
+def distinct(plan: Plan, kind: str) -> int:
+    return sum(node.kind == kind for node in plan.nodes())
+
+
+def parent(node: Node | None, role: str) -> Node:
+    """The parent that a test says is there."""
+    found = node.parent(role) if node is not None else None
+    assert found is not None, f"no {role}"
+    return found
+
+
+def shake_spec(trial: Trial) -> ShakeStage:
+    assert trial.shake is not None
+    assert isinstance(trial.shake.spec, ShakeStage)
+    return trial.shake.spec
+
+
+def sp_spec(node: Node) -> SpStage:
+    assert isinstance(node.spec, SpStage)
+    return node.spec
+
+
+def after(trial: Trial, leaf: str) -> Node:
+    return parent(trial.metrics[leaf], "after")
+
+
+def before(trial: Trial, leaf: str) -> Node:
+    return parent(trial.metrics[leaf], "before")
+
+
+def score_spec(node: Node) -> ScoreStage:
+    assert isinstance(node.spec, ScoreStage)
+    return node.spec
