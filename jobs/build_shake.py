@@ -95,6 +95,7 @@ class ShakeBuilder:
         key = ("train", _TRAIN_ON(row), _DOMAIN(row), base.node.key, _SP(row), drawer and drawer.node.key)
         train = self._once(key, lambda: self._training_images(row, base, drawer))
         how: Recipe = self._once(("recipe", _MODEL(row), _RECIPE(row), train.size), lambda: self._recipe(row, train.size, base))
+        self._check_named(row, how, train)
         parents = [("base", base.node), ("train", train.node)]
         if how.prior is not None:
             parents.append(("prior", self._prior(row, how, base)))
@@ -121,6 +122,18 @@ class ShakeBuilder:
             where = self._grid.place_of(name, value) if value is not None else self._grid.place_of("method", _METHOD(row))
             raise GridError(f"{where}: the model {_MODEL(row)}: {problem}")
 
+    def _check_named(self, row: Row, how: Recipe, train: TrainingImages) -> None:
+        """A token takes the name's place in the prompts of the set, unless the objective brings prompts of its own."""
+        own_prompts = how.objective.kind in ("dreambooth", "templates")
+        drawn = train.node.spec
+        if how.token is None or own_prompts or not isinstance(drawn, SpStage) or drawn.synthesis.name:
+            return
+        prompts = row[POSITION["sp_prompts"]]
+        where = self._grid.place_of("sp_prompts", prompts)
+        lost = f"the token {how.token} of the method {_METHOD(row).label} has no place in them"
+        remedy = "add a prompt with {name}, or take the objective templates"
+        raise GridError(f"{where}: no prompt of {prompts.label} holds {{name}}, so that {lost}; {remedy}")
+
     # --- what it is trained on ---
 
     def _training_images(self, row: Row, base: BaseModel, drawer: Shaken | None) -> TrainingImages:
@@ -129,8 +142,11 @@ class ShakeBuilder:
             own = self._found.domain(data, domain)
             return TrainingImages(own.data, own.found.members, own.found.name)
         name = self._found.domain(data, domain if _TRAIN_ON(row) == "sp" else self._found.unrelated(data, domain)).found.name
-        parents = [("base", base.node)] if drawer is None else [("base", base.node), ("shake", drawer.node)]
-        spec = SpStage(synthesis=self._synthesis(row, (drawer and drawer.how.token) or name))
+        parents = [("base", base.node)]
+        if drawer is not None:
+            parents.append(("shake", drawer.node))
+            name = drawer.how.token or name  # the name that the drawer has learned
+        spec = SpStage(synthesis=self._synthesis(row, name))
         return TrainingImages(self._graph.add(spec, parents), spec.synthesis.images, name)
 
     def _synthesis(self, row: Row, name: str) -> SynthesisSpec:

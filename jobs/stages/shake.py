@@ -1,4 +1,4 @@
-"""The shake: fine-tune the base on an SP set (or on true members: the positive control), resumable in the middle."""
+"""The shake: fine-tune the base on an SP set (or on true members: the positive control), resumable in the middle; or add noise to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import cast
 from jobs.stages.contract import Progress, StageJob
 from jobs.stages.models import load_base
 from jobs.stages.specs import ShakeStage
-from s2l_core.adapters import save
+from s2l_core.adapters import attach_saved, save
+from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, read_images
 from s2l_core.shake import shake
 
@@ -37,10 +38,11 @@ class TimedCheckpoint:
 
 
 def run(job: StageJob) -> None:
-    """Leaves adapter.safetensors, adapter.json and curve.json."""
+    """Leaves the adapters' files (docs/decisions/0005), adapter.json and curve.json."""
     spec = cast(ShakeStage, job.spec)
+    model = load_base(job)
     shaken = shake(
-        load_base(job),
+        model,
         _training_images(job),
         adapters=spec.adapters,
         objective=spec.objective,
@@ -48,7 +50,9 @@ def run(job: StageJob) -> None:
         name=spec.name,
         seed=spec.seed,
         prior=read_images(job.folder("prior") / "images.parquet") if job.has("prior") else None,
+        match_norm=_length(model, job.folder("match")) if job.has("match") else None,
         micro_batch=job.micro_batch,
+        gradient_checkpointing=job.gradient_checkpointing,
         checkpoint=TimedCheckpoint(job.progress, CHECKPOINT_S),
         say=job.say,
     )
@@ -58,5 +62,13 @@ def run(job: StageJob) -> None:
 
 
 def _training_images(job: StageJob) -> list[ImageRecord]:
-    """All of an SP set; of a data set the members only."""
+    """All of an SP set; of a data set the members only. Noise has none."""
+    if not job.has("train"):
+        return []
     return [record for record in read_images(job.folder("train") / "images.parquet") if record.member is not False]
+
+
+def _length(model: StableDiffusion, folder: Path) -> float:
+    """How far another shake moved the model's weights."""
+    with attach_saved(model, folder) as other:
+        return other.change_norm()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.errors import GridError
 from jobs.grid.presets import METHODS
 from jobs.stages.specs import ScoreStage
 from s2l_core.specs.adapters import DenseAdapter, GaussianAdapter, HypernetworkAdapter, LoraAdapter, TextualInversionAdapter
@@ -248,7 +249,7 @@ def test_a_model_that_learned_a_token_draws_the_next_set_with_it() -> None:
     drawn = parent(trial.shake, "train")
     assert sp_spec(drawn).synthesis.name == "<s2l>"
     assert sp_spec(parent(parent(drawn, "shake"), "train")).synthesis.name == "Ada"
-    assert shake_spec(trial).name == "Ada"
+    assert shake_spec(trial).name == "<s2l>", "so the prompts of the set are called by its name"
 
 
 def test_there_is_one_round_on_the_true_members() -> None:
@@ -314,3 +315,13 @@ def test_the_published_mix_brings_its_negative_prompt_unless_one_is_given() -> N
 def test_the_set_can_be_drawn_by_the_model_s_own_sampler() -> None:
     trial = trial_of(one("lora").replace("}", ", sp_scheduler: model}"))
     assert sp_spec(parent(trial.shake, "train")).synthesis.scheduler == "model"
+
+
+def test_a_token_that_has_no_place_in_the_set_s_prompts_is_refused() -> None:
+    method = "{name: denoised, adapters: [{kind: textual-inversion}], objective: {kind: denoise}}"
+    with pytest.raises(
+        GridError, match=r"fixed\.sp_prompts: no prompt of unrelated holds \{name\}, so that the token <s2l> of the method denoised"
+    ):
+        plan_of(one(method).replace("attacks: [loss]}", "attacks: [loss], sp_prompts: unrelated}"))
+    assert plan_of(one(method)).trials
+    assert trial_of(one("textual-inversion").replace("attacks: [loss]}", "attacks: [loss], sp_prompts: unrelated}"))

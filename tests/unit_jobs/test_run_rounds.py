@@ -180,3 +180,20 @@ def test_a_store_that_never_gives_back_what_was_written_is_given_up(world: World
     monkeypatch.setattr(Ledger, "fetch", spoiled)
     with pytest.raises(OutOfReach, match="is its disk failing"):
         world.run()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_gradient_checkpointing_reaches_the_shakes_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    shakes = importlib.import_module(f"{STAGES}.shake")
+    seen: list[bool] = []
+    run = shakes.run
+
+    def looked_at(job: StageJob) -> None:
+        seen.append(job.gradient_checkpointing)
+        run(job)
+
+    monkeypatch.setattr(shakes, "run", looked_at)
+    world = World(tmp_path)
+    options = RunOptions(world.store, local=True, stages=STAGES, gradient_checkpointing=asked)
+    assert run_plan(world.plan, world.ledger, options, Silent(), world._tell).ran == {node.key for node in world.plan.nodes()}
+    assert seen == [asked] * 2

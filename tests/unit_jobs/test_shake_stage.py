@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -14,9 +15,12 @@ from jobs.execute.warm import Warm
 from jobs.stages import shake as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ShakeStage
+from s2l_core.adapters import attach_saved
+from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, encode_png, write_images
 from s2l_core.randomness import keyed_noise
-from s2l_core.specs.adapters import LoraAdapter
+from s2l_core.shake import shake
+from s2l_core.specs.adapters import GaussianAdapter, LoraAdapter
 from s2l_core.specs.objectives import DenoiseObjective, DreamBoothObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.pretrain import SmallShape
 from s2l_core.specs.training import TrainSpec
@@ -61,6 +65,7 @@ def job(
     *,
     objective: ObjectiveSpec | None = None,
     say: Callable[[float, str], None] | None = None,
+    **more: Any,
 ) -> StageJob:
     for name in ("train", "prior", "out"):
         (where / name).mkdir(parents=True, exist_ok=True)
@@ -85,6 +90,7 @@ def job(
         cache=WARM,
         device="cpu",
         say=say or (lambda fraction, words: None),
+        **more,
     )
 
 
@@ -95,9 +101,18 @@ def made(where: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (where / "out").iterdir()}
 
 
+def noise(base: Path, out: Path, sigma: float | Literal["match"], match: Path | None = None) -> StageJob:
+    """Gaussian noise: no images, and a parent to be as long as where it is matched."""
+    out.mkdir(parents=True)
+    spec = ShakeStage(adapters=(GaussianAdapter(sigma=sigma),), objective=DenoiseObjective(), training=TrainSpec(steps=0), name="", seed=3)
+    parents = [("base", "base-key", base), *([("match", "match-key", match)] if match is not None else [])]
+    progress = Kept(out.parent / "progress")
+    return StageJob(spec, "key", tuple(parents), out, progress, WARM, "cpu", lambda fraction, words: None)
+
+
 def test_it_leaves_adapter_description_and_curve(base: Path, tmp_path: Path) -> None:
     stage.run(job(base, tmp_path, [record(number, None) for number in range(4)]))
-    assert set(made(tmp_path)) == {"adapter.safetensors", "adapter.json", "curve.json"}
+    assert set(made(tmp_path)) == {"pytorch_lora_weights.safetensors", "adapter.json", "curve.json"}
     curve = json.loads(made(tmp_path)["curve.json"])
     assert curve["step"] == list(range(8))
     assert set(curve) == {"step", "loss", "lr", "grad_norm"}
@@ -115,6 +130,35 @@ def test_class_images_come_from_the_prior(base: Path, tmp_path: Path) -> None:
     stage.run(job(base, tmp_path / "with", records, objective=DreamBoothObjective(prior=PriorPreservation(class_prompt="photo"))))
     with pytest.raises(ValueError, match="2 class images have no place"):
         stage.run(job(base, tmp_path / "without", records, objective=DreamBoothObjective()))
+
+
+def test_noise_needs_no_images_and_leaves_an_empty_curve(base: Path, tmp_path: Path) -> None:
+    stage.run(noise(base, tmp_path / "noise" / "out", 0.1))
+    left = made(tmp_path / "noise")
+    assert set(left) == {"gaussian.safetensors", "adapter.json", "curve.json"}
+    assert json.loads(left["curve.json"])["step"] == []
+
+
+def test_matched_noise_is_as_long_as_what_the_other_shake_changed(base: Path, tmp_path: Path) -> None:
+    stage.run(job(base, tmp_path / "other", [record(number, None) for number in range(4)]))
+    stage.run(noise(base, tmp_path / "noise" / "out", "match", tmp_path / "other" / "out"))
+    model = StableDiffusion.load(base)
+    lengths = []
+    for name in ("other", "noise"):
+        with attach_saved(model, tmp_path / name / "out") as on:
+            lengths.append(on.change_norm())
+    assert lengths[0] > 0
+    assert lengths[1] == pytest.approx(lengths[0], rel=1e-2)
+
+
+def test_gradient_checkpointing_changes_no_byte(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [record(number, None) for number in range(4)]
+    asked: list[bool] = []
+    monkeypatch.setattr(stage, "shake", lambda *args, **more: asked.append(more["gradient_checkpointing"]) or shake(*args, **more))
+    stage.run(job(base, tmp_path / "whole", records))
+    stage.run(job(base, tmp_path / "less-memory", records, gradient_checkpointing=True))
+    assert asked == [False, True]
+    assert made(tmp_path / "whole") == made(tmp_path / "less-memory")
 
 
 def test_a_stopped_stage_goes_on_to_the_same_bytes_on_a_warm_base(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
