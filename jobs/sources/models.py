@@ -11,15 +11,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from jobs.errors import InputError, OutOfReach
 from jobs.grid.messages import nearest, show
 from jobs.keys import sha256_text
-from jobs.stages.specs import FolderModel, HubModel, PackagedModel
+from jobs.stages.specs import Family, FolderModel, HubModel, PackagedModel
 from s2l_core.families import checker_folder, clip_folder, sd_folder
 
-Family = Literal["sd", "safety-checker", "clip"]
 ModelSource = PackagedModel | FolderModel | HubModel
 
 _HUB = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>.*))?$")

@@ -6,9 +6,9 @@ from typing import cast
 
 from jobs.errors import InputError
 from jobs.grid.placeholders import how_to_give
-from jobs.sources.models import Family, copy_folder, download
+from jobs.sources.models import copy_folder, download
 from jobs.stages.contract import StageJob
-from jobs.stages.specs import BaseStage, FolderModel, GivenModel, HubModel, PackagedModel
+from jobs.stages.specs import BaseStage, Family, FolderModel, GivenModel, HubModel, PackagedModel
 
 
 def run(job: StageJob) -> None:

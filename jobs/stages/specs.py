@@ -108,12 +108,15 @@ class GivenModel(Spec):
     what: str
 
 
+Family = Literal["sd", "safety-checker", "clip"]
+
+
 class BaseStage(StageSpec):
     """A pre-trained model: a Stable Diffusion pipeline, the safety checker of one, or a CLIP that measures images."""
 
     kind: Literal["base"] = "base"
     source: Annotated[PackagedModel | FolderModel | HubModel | GivenModel, Field(discriminator="source")]
-    family: Literal["sd", "safety-checker", "clip"] = "sd"
+    family: Family = "sd"
 
 
 # --- what is drawn, trained, attacked and measured ---
@@ -177,4 +180,4 @@ AnyStage = Annotated[
     Field(discriminator="kind"),
 ]
 
-__all__ = ["AnyStage", "Precision", "StageSpec"]
+__all__ = ["AnyStage", "Family", "Precision", "StageSpec"]
