@@ -47,7 +47,10 @@ def run(job: StageJob) -> None:
 
 
 def _judge(job: StageJob, extractor: Extractor) -> Judge | None:
-    """The judge of the `others`, fitted on their non-members: images that the model was not trained on. Kept warm by the worker."""
+    """The judge of the `others`, fitted on their non-members: images that the model was not trained on. Kept warm by the worker.
+
+    Domains with fewer than two non-members cannot be learned and are left out.
+    """
     from s2l_core.fidelity.identity import judge_of
 
     spec = cast(FidelityStage, job.spec).fidelity
@@ -55,13 +58,14 @@ def _judge(job: StageJob, extractor: Extractor) -> Judge | None:
     if not others:
         return None
 
-    def fit() -> Judge:
+    def fit() -> Judge | None:
         job.say(0.0, f"learning to tell {len(others)} identities apart")
         sets: dict[str, list[ImageRecord]] = {}
         for _, folder in others:
-            records = read_images(folder / "images.parquet")
-            sets[records[0].domain] = [record for record in records if record.member is False]
-        return judge_of(sets, extractor, folds=spec.folds, seed=spec.seed)
+            records = [record for record in read_images(folder / "images.parquet") if record.member is False]
+            if len(records) >= 2:
+                sets[records[0].domain] = records
+        return judge_of(sets, extractor, folds=spec.folds, seed=spec.seed) if len(sets) > 1 else None
 
     features: list[Any] = [key for role, key, _ in job.parents if role == "features"]
     name = json.dumps([spec.model_dump(mode="json"), features, [key for key, _ in others], job.device])

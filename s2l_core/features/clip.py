@@ -40,6 +40,8 @@ class Clip:
         """Cosine of each image's embedding and its text's (what CLIPScore, arXiv 2104.08718, scales by 2.5)."""
         if self._tokenizer is None:
             return None
+        if not records:
+            return np.empty(0)
         images = self(records)
         known = {text: self._text(text) for text in dict.fromkeys(record.text for record in records)}
         texts = np.array([known[record.text] for record in records])

@@ -121,6 +121,16 @@ def test_the_judge_is_kept_for_the_next_trial_of_the_worker_and_does_not_depend_
     assert len(setting.cache.made) == 1
 
 
+def test_a_domain_with_too_few_images_to_learn_is_left_out_of_the_judge(setting: Setting) -> None:
+    setting.images("drawn", drawn())
+    setting.images("data", DATA)
+    for name, count in zip(PEOPLE, (10, 10, 1), strict=True):
+        setting.images("others", records(name, seed=101, members=5, non_members=count), name)
+    assert setting.run()["identity"]["judge"]["identities"] == 2
+    del setting.parents[3], setting.cache.made[next(iter(setting.cache.made))]
+    assert setting.run(out="alone")["identity"] is None
+
+
 def test_rejected_images_are_told_beside_the_others(setting: Setting) -> None:
     folder = setting.images("drawn", drawn())
     (folder / "rejected.json").write_text(json.dumps({"asked": 10, "kept": 8, "rejected": [{"index": 3}, {"index": 5}]}))
