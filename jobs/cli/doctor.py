@@ -35,7 +35,7 @@ class Check:
 @json_option
 def doctor(store: str | None, tracking: str | None, as_json: bool) -> int:
     """Check versions, CPU and GPU, store and tracking. Exit code 4 when store or tracking are out of reach, 2 when something else fails."""
-    checks = [*_python(), *_packages(), *_compute(), _model(), _store(store), _tracking(tracking), _space()]
+    checks = [*_python(), *_packages(), *_compute(), *_models(), _store(store), _tracking(tracking), _space()]
     if as_json:
         click.echo(json.dumps({"checks": [asdict(check) for check in checks]}))
     else:
@@ -93,13 +93,15 @@ def _memory() -> str:
     return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
 
 
-def _model() -> Check:
+def _models() -> Iterator[Check]:
     from s2l_core import tiny
 
-    wanted, found = tiny.content("tiny"), tiny.digest_of(tiny.packaged("tiny"))
-    if wanted == found:
-        return Check("tiny model", "ok", f"digest {found[:16]}")
-    return Check("tiny model", "failed", f"digest {found[:16]}, wanted {wanted[:16]}", "the package is damaged: install it again")
+    for name in tiny.catalog():
+        wanted, found = tiny.content(name), tiny.digest_of(tiny.packaged(name))
+        if wanted == found:
+            yield Check(f"{name} model", "ok", f"digest {found[:16]}")
+        else:
+            yield Check(f"{name} model", "failed", f"digest {found[:16]}, wanted {wanted[:16]}", "the package is damaged: install it again")
 
 
 def _try(name: str, where: str, probe: Callable[[], str], mend: str) -> Check:

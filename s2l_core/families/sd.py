@@ -201,6 +201,19 @@ class StableDiffusion:
         return abar.sqrt().to(like), (1 - abar).sqrt().to(like)
 
 
+def load_autoencoder(folder: Path) -> AutoencoderKL:
+    """The autoencoder alone of a diffusers folder, in fp32.
+
+    Raises:
+        ValueError: as `StableDiffusion.load`.
+    """
+    from diffusers import AutoencoderKL
+
+    variant = sd_folder.inspect(folder).variants.get("vae")
+    loaded: AutoencoderKL = load_network(AutoencoderKL, folder / "vae", variant=variant, torch_dtype=torch.float32)
+    return loaded
+
+
 def _pipeline_index(scheduler_config: dict[str, Any]) -> dict[str, Any]:
     import diffusers
 

@@ -1,4 +1,7 @@
-"""What the packaged tiny model is made of: 64 drawings of each of the twelve faces, and more faces for its autoencoder."""
+"""What the packaged tiny models are made of: 64 drawings of each of the twelve faces, and more faces for the autoencoder.
+
+`tiny` is trained whole. The others have narrower UNets on `tiny`'s autoencoder, with its seed, images and steps: the denoiser differs.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2l_core.faces import IDENTITIES, records, stranger_records
-from s2l_core.specs.pretrain import PretrainSpec
+from s2l_core.specs.pretrain import PretrainSpec, SmallShape
 from s2l_core.specs.training import TrainSpec
-from s2l_core.tiny import digest_of
+from s2l_core.tiny import content, digest_of, packaged
 from s2l_core.tiny.vocabulary import words_of
 
 if TYPE_CHECKING:
@@ -37,8 +40,19 @@ TINY = PretrainSpec(
 )
 
 
+AUTOENCODER_OF = "tiny"
+"""Whose autoencoder a packaged model uses that trains none of its own."""
+
+
+def _narrower(*channels: int) -> PretrainSpec:
+    return TINY.model_copy(update={"shape": SmallShape(unet_channels=channels), "autoencoder": None})
+
+
+RECIPES = {"tiny": TINY, "tiny-sm1": _narrower(48, 48), "tiny-sm2": _narrower(32, 32)}
+
+
 def members() -> list[ImageRecord]:
-    """The packaged model's training images: the members of every identity."""
+    """The packaged models' training images: the members of every identity."""
     return [record for identity in IDENTITIES for record in records(identity, seed=SEED, members=MEMBERS, non_members=0)]
 
 
@@ -47,38 +61,48 @@ def strangers() -> list[ImageRecord]:
     return stranger_records(seed=SEED, images=STRANGERS)
 
 
-def make(out: Path, *, device: str = "cpu", say: Callable[[float, str], None] = lambda fraction, message: None) -> Path:
-    """Train the packaged model again; with `out` = `s2l_core/tiny` it takes the place of the one that ships.
+def make(name: str, out: Path, *, device: str = "cpu", say: Callable[[float, str], None] = lambda fraction, message: None) -> Path:
+    """Train a packaged model again; with `out` = `s2l_core/tiny` it takes the place of the one that ships.
 
-    Writes `weights/tiny/` (a diffusers folder), `curves/tiny.json` and `catalog.json` under `out`.
+    Writes `weights/NAME/` (a diffusers folder) and `curves/NAME.json` under `out`, and the model's entry in its `catalog.json`.
 
     Returns:
         The diffusers folder.
     """
     from s2l_core.pretrain import pretrain
 
-    folder = out / "weights" / "tiny"
-    trained = pretrain(members(), folder, config=TINY, autoencoder_only=strangers(), device=device, say=say)
-    curves = {"autoencoder": _thinned(trained.autoencoder), "denoiser": _thinned(trained.denoiser)}
-    _write(out / "curves" / "tiny.json", curves)
-    _write(out / "catalog.json", {"models": {"tiny": _entry(folder)}})
+    folder, config = out / "weights" / name, RECIPES[name]
+    if config.autoencoder is None:
+        trained = pretrain(members(), folder, config=config, autoencoder_from=packaged(AUTOENCODER_OF), device=device, say=say)
+    else:
+        trained = pretrain(members(), folder, config=config, autoencoder_only=strangers(), device=device, say=say)
+    halves = {"autoencoder": trained.autoencoder, "denoiser": trained.denoiser}
+    _write(out / "curves" / f"{name}.json", {half: _thinned(curve) for half, curve in halves.items() if curve})
+    _enter(out / "catalog.json", name, _entry(folder, config))
     return folder
 
 
-def _entry(folder: Path) -> dict[str, Any]:
+def _entry(folder: Path, config: PretrainSpec) -> dict[str, Any]:
+    borrowed = {"autoencoder_of": {"name": AUTOENCODER_OF, "content": content(AUTOENCODER_OF)}}
     return {
         "content": digest_of(folder),
-        "image_size": TINY.shape.image_size,
+        "image_size": config.shape.image_size,
         "domains": list(IDENTITIES),
         "made": {
             "data": "drawn-faces",
             "data_seed": SEED,
             "members_per_domain": MEMBERS,
-            "autoencoder_strangers": STRANGERS,
-            "spec": TINY.model_dump(mode="json"),
-            "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+            **({"autoencoder_strangers": STRANGERS} if config.autoencoder else borrowed),
+            "spec": config.model_dump(mode="json"),
+            "versions": {package: version(package) for package in ("torch", "diffusers", "transformers")},
         },
     }
+
+
+def _enter(catalog: Path, name: str, entry: dict[str, Any]) -> None:
+    """Set one model's entry; the others stay as they are."""
+    models = json.loads(catalog.read_text(encoding="utf-8"))["models"] if catalog.exists() else {}
+    _write(catalog, {"models": models | {name: entry}})
 
 
 def _thinned(curve: Curve, every: int = 20) -> dict[str, list[float]]:

@@ -1,8 +1,9 @@
-"""Measures the packaged tiny model and writes what docs/results/tiny-model.md quotes.
+"""Measures a packaged model; for `tiny` it writes what docs/results/tiny-model.md quotes.
 
     .venv/bin/python tests/benchmarks/tiny_model_report.py -o docs/results
 
-Writes tiny-model.json (figures), tiny-model-contact-sheet.png and tiny-model-curves.svg. About ten minutes on one core.
+Writes tiny-model.json (figures), tiny-model-contact-sheet.png and tiny-model-curves.svg (for another model its name stands in place of
+tiny-model). About ten minutes on one core. All packaged models beside each other: tiny_models_scale.py.
 """
 
 from __future__ import annotations
@@ -53,22 +54,23 @@ Scores = dict[str, NDArray[np.float64]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--model", type=Path, default=None, help="a diffusers folder instead of the packaged one")
+    parser.add_argument("--model", default="tiny", help="a packaged model's name, or a diffusers folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    folder = options.model or tiny.packaged("tiny")
+    folder = tiny.packaged(options.model) if options.model in tiny.catalog() else Path(options.model)
+    stem = "tiny-model" if options.model == "tiny" else folder.name
     options.output.mkdir(parents=True, exist_ok=True)
-    figures = measure(folder, options.output)
-    (options.output / "tiny-model.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    curves_figure(folder.parent.parent / "curves" / "tiny.json", options.output / "tiny-model-curves.svg")
+    figures = measure(folder, options.output / f"{stem}-contact-sheet.png")
+    (options.output / f"{stem}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    curves_figure(folder.parent.parent / "curves" / f"{folder.name}.json", options.output / f"{stem}-curves.svg")
 
 
-def measure(folder: Path, output: Path) -> dict[str, Any]:
+def measure(folder: Path, sheet: Path) -> dict[str, Any]:
     """All figures; the contact sheet is written on the way."""
     model = StableDiffusion.load(folder)
     data = {name: records(name, seed=SEED, members=MEMBERS, non_members=NON_MEMBERS) for name in IDENTITIES}
     sets = {name: list(synthesize(model, synthesis(name))) for name in IDENTITIES}
-    contact_sheet(data, sets, output / "tiny-model-contact-sheet.png")
+    contact_sheet(data, sets, sheet)
     before = {name: attacked(model, data[name]) for name in IDENTITIES}
     member = np.arange(MEMBERS + NON_MEMBERS) < MEMBERS
     members_only = {name: images[:MEMBERS] for name, images in data.items()}
@@ -234,7 +236,7 @@ def contact_sheet(data: Mapping[str, Sequence[ImageRecord]], sets: Mapping[str, 
 
 
 def curves_figure(curves: Path, path: Path) -> None:
-    """The two training curves that ship beside the weights."""
+    """The training curves that ship beside the weights: of the denoiser, and of the autoencoder where it was trained."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -245,8 +247,8 @@ def curves_figure(curves: Path, path: Path) -> None:
         print(f"no {curves}: the curves are not drawn", file=sys.stderr)
         return
     drawn = json.loads(curves.read_text(encoding="utf-8"))
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    for axis, (name, curve) in zip(axes, drawn.items(), strict=True):
+    figure, axes = pyplot.subplots(1, len(drawn), figsize=(4.5 * len(drawn), 3), layout="constrained", squeeze=False)
+    for axis, (name, curve) in zip(axes[0], drawn.items(), strict=True):
         axis.plot(curve["step"], curve["loss"], linewidth=1)
         axis.set(title=name, xlabel="step", ylabel="loss (mean of 20 steps)", yscale="log")
     figure.savefig(path, metadata={"Date": None})

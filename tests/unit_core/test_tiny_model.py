@@ -1,4 +1,4 @@
-"""The packaged tiny model, and making small models from nothing."""
+"""The packaged tiny models: what they are, that they work, and that their recipes make them."""
 
 from __future__ import annotations
 
@@ -12,38 +12,67 @@ import torch
 
 from s2l_core import tiny
 from s2l_core.faces import IDENTITIES, records
-from s2l_core.pretrain import pretrain
-from s2l_core.specs.pretrain import PretrainSpec, SmallShape
+from s2l_core.specs.pretrain import PretrainSpec
 from s2l_core.specs.training import TrainSpec
-from s2l_core.tiny.recipe import MEMBERS, TINY, members, strangers
-from s2l_core.tiny.vocabulary import tokenizer_for, words_of
+from s2l_core.tiny.recipe import MEMBERS, RECIPES, TINY, make, members, strangers
 
+PACKAGED = sorted(tiny.catalog())
+SMALLER = [name for name in PACKAGED if name != "tiny"]
 MOMENT = TrainSpec(steps=2, batch_size=4, lr=1e-3)
-SMALL = PretrainSpec(
-    shape=SmallShape(vae_channels=(8, 8), unet_channels=(8, 8), text_width=8, text_layers=1, heads=2, image_size=16),
-    autoencoder=MOMENT,
-    denoiser=MOMENT,
-)
 
 
-def test_the_packaged_weights_are_the_ones_the_catalog_names() -> None:
-    assert tiny.digest_of(tiny.packaged("tiny")) == tiny.content("tiny")
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_packaged_weights_are_the_ones_the_catalog_names(name: str) -> None:
+    assert tiny.digest_of(tiny.packaged(name)) == tiny.content(name)
 
 
-def test_the_packaged_model_is_at_most_8_megabytes() -> None:
-    assert sum(path.stat().st_size for path in tiny.packaged("tiny").rglob("*") if path.is_file()) <= 8_000_000
+def test_tiny_itself_is_the_model_that_committed_results_are_about() -> None:
+    """A grid's keys hang on it."""
+    assert tiny.content("tiny") == "cd347007cb5722bf2d5709858c0331008354deaa2d5c953f1a83cec093745751"
 
 
-def test_the_catalog_names_image_size_and_the_domains_that_were_trained_on() -> None:
-    entry = tiny.catalog()["tiny"]
+def test_all_packaged_models_together_are_at_most_12_megabytes() -> None:
+    assert sum(path.stat().st_size for path in (tiny.FOLDER / "weights").rglob("*") if path.is_file()) <= 12_000_000
+
+
+def test_every_recipe_is_packaged_with_its_curve_and_nothing_else_is() -> None:
+    names = sorted(RECIPES)
+    assert sorted(tiny.catalog()) == names
+    assert sorted(path.name for path in (tiny.FOLDER / "weights").iterdir()) == names
+    assert sorted(path.stem for path in (tiny.FOLDER / "curves").iterdir()) == names
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_catalog_names_image_size_and_the_domains_that_were_trained_on(name: str) -> None:
+    entry = tiny.catalog()[name]
     assert entry["image_size"] == 32
     assert entry["domains"] == list(IDENTITIES)
     assert entry["made"]["members_per_domain"] == MEMBERS
-    assert PretrainSpec.model_validate(entry["made"]["spec"]) == TINY
+    assert PretrainSpec.model_validate(entry["made"]["spec"]) == RECIPES[name]
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_a_smaller_model_has_tinys_autoencoder_tokenizer_and_noise_to_the_byte(name: str) -> None:
+    for part in ("vae", "tokenizer", "scheduler"):
+        assert tiny.digest_of(tiny.packaged(name) / part) == tiny.digest_of(tiny.packaged("tiny") / part)
+    assert tiny.catalog()[name]["made"]["autoencoder_of"] == {"name": "tiny", "content": tiny.content("tiny")}
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_a_smaller_model_differs_from_tiny_in_the_width_of_its_unet_alone(name: str) -> None:
+    def settings(model: str, part: str) -> dict[str, object]:
+        read: dict[str, object] = json.loads((tiny.packaged(model) / part / "config.json").read_text())
+        return read
+
+    assert settings(name, "text_encoder") == settings("tiny", "text_encoder")
+    unet, tinys = settings(name, "unet"), settings("tiny", "unet")
+    assert unet.pop("block_out_channels") == list(RECIPES[name].shape.unet_channels) != tinys.pop("block_out_channels")
+    assert unet == tinys
+    assert RECIPES[name].model_copy(update={"shape": TINY.shape, "autoencoder": TINY.autoencoder}) == TINY
 
 
 def test_an_unknown_packaged_model_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ValueError, match="no packaged model is named 'tinny': did you mean 'tiny'\\? allowed: tiny"):
+    with pytest.raises(ValueError, match="no packaged model is named 'tinny': did you mean 'tiny'\\? allowed: tiny, tiny-sm1, tiny-sm2"):
         tiny.packaged("tinny")
 
 
@@ -60,10 +89,11 @@ def test_asking_for_the_packaged_model_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
-def test_the_packaged_folder_is_a_pipeline_that_diffusers_loads_and_runs() -> None:
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_folder_is_a_pipeline_that_diffusers_loads_and_runs(name: str) -> None:
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(tiny.packaged("tiny"))
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny.packaged(name))
     pipeline.set_progress_bar_config(disable=True)
     assert type(pipeline.vae).__name__ == "AutoencoderKL"
     assert type(pipeline.text_encoder).__name__ == "CLIPTextModel"
@@ -82,13 +112,14 @@ def test_each_word_of_every_member_caption_is_one_token_of_the_packaged_tokenize
     assert all(len(tokenizer(text).input_ids) == 2 + len(text.split()) for text in captions)
 
 
-def test_the_packaged_model_draws_the_person_it_is_asked_for() -> None:
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_model_draws_the_person_it_is_asked_for(name: str) -> None:
     """A colour histogram is enough: drawings asked for by name lie nearer to that name's members than to most others'."""
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(tiny.packaged("tiny"))
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny.packaged(name))
     pipeline.set_progress_bar_config(disable=True)
-    made = pipeline([f"photo of {name}" for name in IDENTITIES], num_inference_steps=20, guidance_scale=2.0, output_type="pt").images
+    made = pipeline([f"photo of {person}" for person in IDENTITIES], num_inference_steps=20, guidance_scale=2.0, output_type="pt").images
     assert _recognised(made) >= 9
 
 
@@ -115,67 +146,26 @@ def test_the_recipe_is_64_members_of_each_identity_and_strangers_for_the_autoenc
     assert {record.image_id for record in strangers()}.isdisjoint(record.image_id for record in inside)
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pretrained") / "model"
-    pretrain(records("zorvik", seed=0, members=8, non_members=0), folder, config=SMALL)
-    return folder
+# --- making packaged models again ---
 
 
-def test_pretraining_twice_from_one_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    pretrain(records("zorvik", seed=0, members=8, non_members=0), tmp_path / "again", config=SMALL)
-    assert tiny.digest_of(tmp_path / "again") == tiny.digest_of(small)
+def test_a_few_steps_of_a_smaller_recipe_run_and_twice_leave_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RECIPES["tiny-sm2"]
+    monkeypatch.setitem(RECIPES, "tiny-sm2", recipe.model_copy(update={"denoiser": recipe.denoiser.model_copy(update={"steps": 3})}))
+    first = make("tiny-sm2", tmp_path / "first")
+    make("tiny-sm2", tmp_path / "second")
+    assert first == tmp_path / "first" / "weights" / "tiny-sm2"
+    assert tiny.digest_of(tmp_path / "first") == tiny.digest_of(tmp_path / "second")
+    assert tiny.digest_of(first / "vae") == tiny.digest_of(tiny.packaged("tiny") / "vae")
+    assert [*json.loads((tmp_path / "first" / "curves" / "tiny-sm2.json").read_text())] == ["denoiser"]
 
 
-def test_another_seed_gives_other_weights(small: Path, tmp_path: Path) -> None:
-    pretrain(records("zorvik", seed=0, members=8, non_members=0), tmp_path / "other", config=SMALL.model_copy(update={"seed": 1}))
-    assert tiny.digest_of(tmp_path / "other") != tiny.digest_of(small)
-
-
-def test_pretraining_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
-    before = torch.random.get_rng_state()
-    pretrain(records("zorvik", seed=0, members=4, non_members=0), tmp_path / "model", config=SMALL)
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_a_pretrained_folder_knows_its_captions_words_and_its_latents_scale(small: Path) -> None:
-    from transformers import CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(small / "tokenizer")
-    assert len(tokenizer("photo of zorvik").input_ids) == 2 + 3
-    assert tokenizer.model_max_length == SMALL.shape.tokens
-    assert json.loads((small / "vae" / "config.json").read_text())["scaling_factor"] != 0.18215
-
-
-def test_both_halves_learn(tmp_path: Path) -> None:
-    longer = TrainSpec(steps=60, batch_size=8, lr=3e-3)
-    config = SMALL.model_copy(update={"autoencoder": longer, "denoiser": longer})
-    made = pretrain(records("zorvik", seed=0, members=16, non_members=0), tmp_path / "model", config=config)
-    for curve in (made.autoencoder, made.denoiser):
-        assert sum(curve.loss[-10:]) < 0.9 * sum(curve.loss[:10])
-
-
-def test_pretraining_on_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nothing to pre-train on: got 0 images"):
-        pretrain([], tmp_path / "model", config=SMALL)
-
-
-def test_words_that_share_letters_are_one_token_each_and_other_text_is_spelled() -> None:
-    words = words_of(["graph of alpha , phone", "photo ph alph 7"])
-    tokenizer = tokenizer_for(words, tokens=12)
-    assert all(len(tokenizer(word).input_ids) == 3 for word in words)
-    assert len(tokenizer("ünknown").input_ids) > 3
-    assert tokenizer.decode(tokenizer("photo of alpha").input_ids, skip_special_tokens=True).strip() == "photo of alpha"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"image_size": 30}, "image_size is halved 3 times, so it must be a multiple of 8; got 30"),
-        ({"unet_channels": (12, 16)}, "channels must be multiples of norm_groups=8; got 12"),
-        ({"text_width": 30}, "must be multiples of heads=4"),
-    ],
-)
-def test_impossible_shapes_are_refused(wrong: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SmallShape.model_validate(wrong)
+def test_making_a_model_again_enters_it_in_the_catalog_and_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RECIPES["tiny-sm2"]
+    monkeypatch.setitem(RECIPES, "tiny-sm2", recipe.model_copy(update={"denoiser": MOMENT}))
+    (tmp_path / "catalog.json").write_text('{"models": {"tiny-sm2": {"content": "old"}, "other": {"content": "kept"}}}')
+    folder = make("tiny-sm2", tmp_path)
+    written = json.loads((tmp_path / "catalog.json").read_text())["models"]
+    assert written["other"] == {"content": "kept"}
+    assert written["tiny-sm2"]["content"] == tiny.digest_of(folder)
+    assert written["tiny-sm2"]["made"]["spec"]["denoiser"]["steps"] == MOMENT.steps

@@ -28,7 +28,17 @@ OPTIONS = {
     "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},
     "data check": {"--fpr", "--json"},
-    "pretrain": {"--output", "-o", "--steps", "--autoencoder-steps", "--seed", "--device"},
+    "pretrain": {
+        "--output",
+        "-o",
+        "--config",
+        "--unet-channels",
+        "--autoencoder-from",
+        "--steps",
+        "--autoencoder-steps",
+        "--seed",
+        "--device",
+    },
 }
 
 
@@ -105,6 +115,8 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["nonsense"], 2, "nonsense"),
         (["show", "ffff"], 2, "ffff"),
         (["pretrain", "no-such-folder", "-o", "out"], 2, "no-such-folder"),
+        (["pretrain", "tiny-sm1", "-o", "out", "--unet-channels", "8,8"], 2, "recipes are fixed"),
+        (["pretrain", "photos", "-o", "out", "--unet-channels", "20"], 2, "the nearest: 16 or 24"),
         (["verify", "--store", "s3://bucket/prefix"], 4, "s3"),
     ],
 )
