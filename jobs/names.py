@@ -32,6 +32,10 @@ def stage_names(plan: Plan) -> dict[str, str]:
             after = node.parent("after")
             if after is not None and after.parent("shake") is not None:
                 names.setdefault(after.key, f"score {attack} {told[trial.key]}")
+        drawn = trial.fidelity.parent("drawn") if trial.fidelity is not None else None
+        if trial.fidelity is not None and drawn is not None and drawn.parent("shake") is not None:
+            names.setdefault(trial.fidelity.key, f"fidelity {told[trial.key]}")
+            names.setdefault(drawn.key, f"sp drawn after {told[trial.key]}")
     for trial in plan.trials:
         for node in ancestors(list(trial.leaves())):
             if node.key not in names:
@@ -49,7 +53,7 @@ def _what(node: Node, trial: str) -> str:
     if node.kind in ("sp", "prior"):
         drawn = str(getattr(getattr(spec, "synthesis", None), "name", ""))
         return drawn if node.parent("shake") is None else f"{drawn}, round {_round(node)}".removeprefix(", ")
-    if node.kind == "score":
+    if node.kind in ("score", "fidelity"):
         data = node.parent("data")
         attack = f"{spec.attack.kind} " if hasattr(spec, "attack") else ""
         return f"{attack}before {_what(data, trial) if data else ''}".strip()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobs.grid import placeholders
-from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, PackagedModel
+from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, Family, PackagedModel
 from s2l_core.faces import IDENTITIES
 from s2l_core.tiny import catalog, content, packaged
 
@@ -60,6 +60,10 @@ class Inputs(Protocol):
 
     def model(self, model: str) -> ModelData: ...
 
+    def network(self, model: str, family: Family) -> ModelData:
+        """What has weights and is no base model: the safety checker of a model, or a CLIP."""
+        ...
+
 
 class LocalInputs:
     """The packaged data set and models, folders of the user's, pinned models of the hub, and stand-ins for what is to be given.
@@ -97,3 +101,11 @@ class LocalInputs:
 
         source, folder = resolve_model(model)
         return ModelData(BaseStage(source=source), folder, next(iter(folder.values()), None))
+
+    def network(self, model: str, family: Family) -> ModelData:
+        if placeholders.is_placeholder(model):
+            return ModelData(BaseStage(source=placeholders.model(model), family=family))
+        from jobs.sources import resolve_model
+
+        source, folder = resolve_model(model, family)
+        return ModelData(BaseStage(source=source, family=family), folder)
