@@ -98,7 +98,7 @@ def _channels(text: str) -> list[int]:
 
 
 def _check_autoencoder(changes: Mapping[str, Any], source: Path | None, steps: int | None) -> None:
-    """It is either trained or taken over. Options win over the file, so that one file serves a model that trains it and those that take it."""
+    """It is either trained or taken over. Options win over the file, so one file serves a model that trains it and those that take it."""
     if source and steps:
         raise InputError("--autoencoder-from takes a trained autoencoder as it is: leave --autoencoder-steps out")
     if source is None and changes.get("autoencoder", {}) is None:
