@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dashboards.findings import Blind, Comparison, surviving
+from dashboards.comparisons import Blind, Comparison, as_themselves, largest, surviving
+from dashboards.places import Role
+from dashboards.words import listed
+
+BY_CHANCE = 0.05
+"""One in twenty: with intervals of 95 %, half of that leaves upwards by chance; a control that does so more often is not quiet."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,69 @@ class Card:
     words: str
 
 
-def control_cards(compared: Sequence[Comparison], blinds: Sequence[Blind]) -> list[Card]:
-    """The four controls: no fine-tuning, the members themselves, an unrelated domain, and a classifier that never sees the model."""
+def control_cards(
+    compared: Sequence[Comparison], blinds: Sequence[Blind], amplified: Mapping[Role, Sequence[str]] | None = None
+) -> list[Card]:
+    """The controls: no fine-tuning, the members themselves, an unrelated domain, a classifier that never sees the model, noise.
+
+    Args:
+        amplified: part -> where an attack became better over all domains together, in words: a pool sees what single domains do not.
+    """
+    together = amplified or {}
+    counted = as_themselves(compared)
+    none, members, unrelated, noise = (
+        [each for each in counted if each.role == role] for role in ("no-shake", "members", "unrelated", "matched-noise")
+    )
     return [
-        _no_shake_card([each for each in compared if each.role == "no-shake"]),
-        _members_card([each for each in compared if each.role == "members"]),
-        _unrelated_card([each for each in compared if each.role == "unrelated"]),
+        _no_shake_card(none),
+        _members_card(members),
+        _unrelated_card(unrelated, together),
         _blind_card(blinds),
+        _noise_card(noise, together),
     ]
+
+
+def moved(members: Sequence[Comparison]) -> bool | None:
+    """True when training on the members themselves helped an attack, beyond what as many tries give by chance; None: not tried."""
+    return bool(surviving(members)) if members else None
+
+
+# --- in sentences ---
+
+
+def controls_told(members: Sequence[Comparison], blinds: Sequence[Blind]) -> list[str]:
+    """What the positive control and the blind baseline say, for the report's first screen."""
+    told = [_positive_control(members)] if members else []
+    separating = [each.domain for each in blinds if each.separates]
+    if separating:
+        told.append(
+            f"Beware of {listed(separating)}: a blind classifier that never sees the model tells members from non-members there, so the "
+            "two sets of pictures differ by themselves. Every single AUC there says too much; the change from before to after is measured "
+            "on the same pictures and suffers less."
+        )
+    elif blinds:
+        told.append(
+            "A blind classifier that never sees the model cannot tell members from non-members beyond chance: nothing says that "
+            "the attacks see a difference between the two sets of pictures instead of the model."
+        )
+    return told
+
+
+def _positive_control(members: Sequence[Comparison]) -> str:
+    best = largest(surviving(members) or members)
+    change = f"from {best.auc['before']:.2f} to {best.auc['after']:.2f} ({best.attack} attack, {best.domain})"
+    if moved(members):
+        return (
+            "The measurement can see a leak: when the model was fine-tuned on the members themselves, as a positive control, "
+            f"the AUC rose, at most {change}."
+        )
+    return (
+        "The positive control did not move: even fine-tuned on the members themselves, no attack became better by more than chance can "
+        f"explain (at most {change})."
+    )
+
+
+# --- on cards ---
 
 
 def _no_shake_card(found: Sequence[Comparison]) -> Card:
@@ -42,23 +102,44 @@ def _no_shake_card(found: Sequence[Comparison]) -> Card:
 def _members_card(found: Sequence[Comparison]) -> Card:
     if not found:
         return Card("Positive control", "absent", "Not in this grid. Add `train_on: members`: an attack must become better there.")
-    up, moved = sum(each.verdict == "amplified" for each in found), bool(surviving(found))
+    up, seen = sum(each.verdict == "amplified" for each in found), bool(moved(found))
     words = f"Trained on the members themselves: amplified in {up} of {len(found)} comparisons."
-    if up and not moved:
+    if up and not seen:
         words += " That is no more than chance can explain."
-    return Card("Positive control", "good" if moved else "bad", words + ("" if moved else " A test that cannot see this cannot see less."))
+    return Card("Positive control", "good" if seen else "bad", words + ("" if seen else " A test that cannot see this cannot see less."))
 
 
-def _unrelated_card(found: Sequence[Comparison]) -> Card:
+def _unrelated_card(found: Sequence[Comparison], together: Mapping[Role, Sequence[str]]) -> Card:
     if not found:
         return Card(
-            "Unrelated domain",
+            "Unrelated pictures",
             "absent",
             "Not in this grid. Add `train_on: unrelated` to tell the domain's part from that of any fine-tuning.",
         )
+    done, otherwise = "Trained on pictures of something else", "What is seen is not about the domain alone."
+    return _quiet_card("Unrelated pictures", found, together.get("unrelated", ()), done, otherwise)
+
+
+def _noise_card(found: Sequence[Comparison], together: Mapping[Role, Sequence[str]]) -> Card:
+    if not found:
+        return Card(
+            "Noise of equal size",
+            "absent",
+            "Not in this grid. Add the method `gaussian` with `sigma: match` to tell what was learned from any change as large.",
+        )
+    done, otherwise = "Weights moved as far, in random directions", "What is seen is not what was learned alone."
+    return _quiet_card("Noise of equal size", found, together.get("matched-noise", ()), done, otherwise)
+
+
+def _quiet_card(title: str, found: Sequence[Comparison], together: Sequence[str], done: str, otherwise: str) -> Card:
+    """A control in which attacks should not become better, more often than intervals of 95 % let them by chance."""
     up = sum(each.verdict == "amplified" for each in found)
-    words = f"Trained on another domain's pictures: amplified in {up} of {len(found)} comparisons."
-    return Card("Unrelated domain", "bad" if up else "good", words + (" What is seen is not about the domain alone." if up else ""))
+    words = f"{done}: amplified in {up} of {len(found)} comparisons."
+    if together:
+        return Card(title, "bad", f"{words} Over all domains together: {listed(together)}. {otherwise}")
+    if surviving(found) or up > BY_CHANCE * len(found):
+        return Card(title, "bad", f"{words} {otherwise}")
+    return Card(title, "good", words + (" That is no more than chance gives." if up else ""))
 
 
 def _blind_card(blinds: Sequence[Blind]) -> Card:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from dashboards import plots
 from dashboards.results import Cell, roc_of
 from jobs.ledger.ledger import Ledger
 
 MAX_PANELS = 12
-MAX_FOREST = 60
 
 
 @dataclass(frozen=True)
@@ -24,38 +25,72 @@ class Drawing:
     svg: str
 
 
-def forest(groups: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]) -> Drawing | None:
-    """Named changes of AUC in groups; None when there are none, or too many to read."""
+def forest(groups: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]) -> Drawing:
+    """Named changes of AUC in groups."""
     intervals = [
         plots.Interval(title, name, auc["delta"], auc["delta_low"], auc["delta_high"], auc["verdict"])
         for title, members in groups.items()
         for name, auc in members
     ]
-    if not intervals or len(intervals) > MAX_FOREST:
-        return None
-    words = "The change of AUC of every way to fine-tune under every attack, with its interval; the tables below hold the same numbers."
-    return Drawing("At a glance", words, _inline(plots.forest(intervals, width=4.9), "forest"))
+    words = (
+        "The change of AUC of every way to change the model under every attack, with its interval; the tables below hold the same numbers."
+    )
+    return Drawing("At a glance", words, inline(plots.forest(intervals, width=4.9), "forest"))
 
 
-def roc_drawings(attack: str, cells: Sequence[tuple[str, Cell]], ledger: Ledger) -> tuple[list[Drawing], list[tuple[str, int]]]:
-    """One drawing for each title, and the legend they share: domain and number of its colour.
+@dataclass(frozen=True)
+class RocPlots:
+    """ROC curves of one attack: a drawing for each title, and what they share.
 
-    Args:
-        cells: (title, cell) pairs; those of one title share a drawing.
+    Attributes:
+        legend: domain and the number of its colour.
+        note: what was left out; empty when nothing was.
     """
-    domains = list(dict.fromkeys(cell.place.domain for _, cell in cells))
-    colors = plots.colors_of(domains)
-    panels: dict[str, list[Cell]] = {}
-    for title, cell in cells:
-        panels.setdefault(title, []).append(cell)
-    drawings = []
-    for number, (title, members) in enumerate(list(panels.items())[:MAX_PANELS]):
-        curves = [curve for cell in members if (curve := _curve(cell, ledger)) is not None]
-        floor = 0.5 / max(cell.document["n_non_member"] for cell in members)
-        figure = plots.roc([plots.Panel("", curves)], floor=floor, legend=False, colors=colors)
-        words = f"ROC curves of {title} under the {attack} attack, before and after, on logarithmic axes."
-        drawings.append(Drawing(title, words, _inline(figure, f"roc-{attack}-{number}")))
-    return drawings, [(domain, index) for index, domain in enumerate(domains)] if len(domains) <= len(plots.LINE_COLORS) else []
+
+    drawings: list[Drawing]
+    legend: list[tuple[str, int]]
+    note: str
+
+
+def roc_plots(attack: str, groups: Sequence[tuple[str, Sequence[Cell]]], ledger: Ledger) -> RocPlots:
+    """Before and after, a drawing for each group of trials.
+
+    Of many domains those with the largest changes are drawn, of several seeds the first: more curves than colours say nothing.
+    """
+    colors, every = _colors([cell for _, cells in groups for cell in cells])
+    drawn = [(title, _first_of_each(cells, colors)) for title, cells in groups]
+    panels = [(title, cells) for title, cells in drawn if cells][:MAX_PANELS]
+    drawings = [_roc_drawing(attack, number, title, cells, colors, ledger) for number, (title, cells) in enumerate(panels)]
+    left = [f"of {every} domains the {len(colors)} with the largest changes"] if every > len(colors) else []
+    left += ["of several seeds the first"] if any(len({*_domains(cells)}) < len(cells) for _, cells in groups) else []
+    left += [f"of {len(groups)} ways the first {MAX_PANELS}"] if len(panels) < len([title for title, cells in drawn if cells]) else []
+    return RocPlots(drawings, list(zip(colors, range(len(colors)), strict=True)), f"Drawn are {', '.join(left)}." if left else "")
+
+
+def _domains(cells: Sequence[Cell]) -> list[str]:
+    return [cell.place.domain for cell in cells]
+
+
+def _colors(cells: Sequence[Cell]) -> tuple[dict[str, str], int]:
+    """The colours of the domains to draw, in the order of the trials, and how many domains there are."""
+    changes: dict[str, list[float]] = {}
+    for cell in cells:
+        changes.setdefault(cell.place.domain, []).append(abs(float(cell.metric("auc")["delta"])))
+    largest = sorted(changes, key=lambda domain: sum(changes[domain]) / len(changes[domain]), reverse=True)[: len(plots.LINE_COLORS)]
+    return plots.colors_of([domain for domain in changes if domain in largest]), len(changes)
+
+
+def _first_of_each(cells: Sequence[Cell], domains: Mapping[str, str]) -> list[Cell]:
+    first = {cell.place.domain: cell for cell in reversed(cells)}
+    return [cell for cell in cells if cell is first[cell.place.domain] and cell.place.domain in domains]
+
+
+def _roc_drawing(attack: str, number: int, title: str, cells: Sequence[Cell], colors: Mapping[str, str], ledger: Ledger) -> Drawing:
+    curves = [curve for cell in cells if (curve := _curve(cell, ledger)) is not None]
+    floor = 0.5 / max(cell.document["n_non_member"] for cell in cells)
+    figure = plots.roc([plots.Panel("", curves)], floor=floor, legend=False, colors=colors)
+    words = f"ROC curves of {title} under the {attack} attack, before and after, on logarithmic axes."
+    return Drawing(title, words, inline(figure, f"roc-{attack}-{number}"))
 
 
 def _curve(cell: Cell, ledger: Ledger) -> plots.Curve | None:
@@ -66,7 +101,7 @@ def _curve(cell: Cell, ledger: Ledger) -> plots.Curve | None:
     return plots.Curve(cell.place.domain, before, after)
 
 
-def _inline(figure: Any, name: str) -> str:
+def inline(figure: Figure, name: str) -> str:
     """The figure as an element of the page: names of its own, the page's font, the page's colours in light and dark."""
     prefix = re.sub(r"[^a-z0-9]+", "-", name.lower())
     text = plots.svg(figure).decode()

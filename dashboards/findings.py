@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from dashboards.results import Cell, Role
-from dashboards.status import plural
+from dashboards.comparisons import Blind, Comparison, as_themselves, largest, surviving
+from dashboards.controls import controls_told, moved
+from dashboards.words import listed, plural, short
 
 AUC_WORDS = "AUC is how often an attack ranks a member above a non-member: 0.5 is guessing, 1 is certainty."
 Tone = Literal["amplified", "unsure", "none", "unknown"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One attack's AUC on one domain, before and after one fine-tuning."""
-
-    role: Role
-    variant: str
-    domain: str
-    attack: str
-    auc: dict[str, Any]
-
-    @property
-    def verdict(self) -> str:
-        return str(self.auc["verdict"])
-
-    @property
-    def delta(self) -> float:
-        return float(self.auc["delta"])
-
-    def told(self) -> str:
-        """`lora, alba, loss attack: AUC 0.71 to 0.79, +0.080 (+0.021 to +0.139)`."""
-        levels = f"AUC {self.auc['before']:.2f} to {self.auc['after']:.2f}"
-        change = f"{short(self.delta)} ({short(self.auc['delta_low'])} to {short(self.auc['delta_high'])})"
-        return f"{self.variant}, {self.domain}, {self.attack} attack: {levels}, {change}"
-
-
-@dataclass(frozen=True)
-class Blind:
-    """What a classifier that never sees the model makes of a domain's split."""
-
-    domain: str
-    document: dict[str, Any]
-
-    @property
-    def separates(self) -> bool:
-        return bool(self.document["separates"])
 
 
 @dataclass
@@ -60,29 +24,38 @@ class Findings:
     steps: list[str] = field(default_factory=list)
 
 
-def comparisons(cells: Iterable[Cell]) -> list[Comparison]:
-    """Every cell's AUC, with its place in the grid."""
-    return [Comparison(cell.place.role, cell.place.variant, cell.place.domain, cell.attack, cell.metric("auc")) for cell in cells]
-
-
-def findings(found: Sequence[Comparison], blinds: Sequence[Blind], *, unfinished: int = 0) -> Findings:
+def findings(found: Sequence[Comparison], blinds: Sequence[Blind], *, unfinished: int = 0, pooled: str = "") -> Findings:
     """The headline, the paragraph and the next steps.
 
     Args:
         unfinished: trials that have no result.
+        pooled: what the pools over domains say, in words.
     """
-    tested = [each for each in found if each.role == "method"]
-    members = [each for each in found if each.role == "members"]
+    counted = as_themselves(found)
+    tested, members, transferred = ([each for each in counted if each.role == role] for role in ("method", "members", "transfer"))
     if not tested:
-        step = "Run the grid, or look why its trials have no result: `s2l status GRID`."
-        return Findings("unknown", "Nothing can be said yet", ["No fine-tuned model has been attacked before and after."], [step])
-    said = _verdict(tested, works=_moved(members))
-    controls = [*_controls(members, blinds), *([_missing(unfinished)] if unfinished else [])]
-    said.paragraphs = [f"{_what_was_done(tested)} {said.paragraphs[0]}", " ".join(controls), *said.paragraphs[1:]]
+        return _nothing_to_say(transferred)
+    said = _verdict(tested, works=moved(members))
+    controls = [*controls_told(members, blinds), *([_missing(unfinished)] if unfinished else [])]
+    said.paragraphs = [
+        f"{_what_was_done(tested)} {said.paragraphs[0]}",
+        " ".join(controls),
+        pooled,
+        *said.paragraphs[1:],
+        " ".join([*_transfer(transferred), *_conditions(found)]),
+    ]
     said.steps += _steps(tested, members, blinds)
     if unfinished:
         said.steps.append("Finish the grid: see below what has no result, then run it again; only what is missing runs.")
     return said
+
+
+def _nothing_to_say(transferred: Sequence[Comparison]) -> Findings:
+    if transferred:
+        step = "Attack the domain itself too: without it nothing shows how much of a change is about that domain."
+        return Findings("unknown", "Nothing can be said of a model's own domain", _transfer(transferred), [step])
+    step = "Run the grid, or look why its trials have no result: `s2l status GRID`."
+    return Findings("unknown", "Nothing can be said yet", ["No fine-tuned model has been attacked before and after."], [step])
 
 
 def _missing(unfinished: int) -> str:
@@ -116,7 +89,7 @@ def _turned(tested: Sequence[Comparison]) -> str:
     moves = [f"{count} {word}" for count, word in ((rose, "up"), (fell, "down")) if count]
     if not moves:
         return ""
-    return f" Not counted: attacks that pointed the wrong way beforehand (AUC under 0.5) and moved beyond their interval, {_listed(moves)}."
+    return f" Not counted: attacks that pointed the wrong way beforehand (AUC under 0.5) and moved beyond their interval, {listed(moves)}."
 
 
 def _crossed(each: Comparison) -> bool:
@@ -125,16 +98,16 @@ def _crossed(each: Comparison) -> bool:
 
 
 def _amplified(tested: Sequence[Comparison], up: Sequence[Comparison], sure: Sequence[Comparison]) -> Findings:
-    variants = _listed([each.variant for each in sure])
+    variants = listed([each.variant for each in sure])
     return Findings(
         "amplified",
-        "Fine-tuning made members easier to find" + (", in some comparisons" if 2 * len(sure) < len(tested) else ""),
+        f"{_subject(sure)} made members easier to find" + (", in some comparisons" if 2 * len(sure) < len(tested) else ""),
         [
             (
                 f"In {len(up)} of {plural(len(tested), 'comparison')} an attack became better by more than its 95 % interval; "
                 f"{len(sure)} of them {'stands' if len(sure) == 1 else 'stand'} after correction for the number of comparisons (Holm)."
             ),
-            f"{AUC_WORDS} The largest of these changes: {_largest(sure).told()}.",
+            f"{AUC_WORDS} The largest of these changes: {largest(sure).told()}.",
         ],
         [
             (
@@ -146,6 +119,10 @@ def _amplified(tested: Sequence[Comparison], up: Sequence[Comparison], sure: Seq
     )
 
 
+def _subject(sure: Sequence[Comparison]) -> str:
+    return "Fine-tuning" if any(each.change == "trained" for each in sure) else "Noise on the weights"
+
+
 def _unsure(tested: Sequence[Comparison], up: Sequence[Comparison]) -> Findings:
     return Findings(
         "unsure",
@@ -155,7 +132,7 @@ def _unsure(tested: Sequence[Comparison], up: Sequence[Comparison]) -> Findings:
                 f"In {len(up)} of {plural(len(tested), 'comparison')} an attack became better by more than its 95 % interval; "
                 "none of them stands after correction for the number of comparisons (Holm)."
             ),
-            f"{AUC_WORDS} The largest of these changes: {_largest(up).told()}.",
+            f"{AUC_WORDS} The largest of these changes: {largest(up).told()}.",
         ],
         ["Add seeds, domains or images: if the effect is real, it will stand; if it was chance, it will fade."],
     )
@@ -172,7 +149,7 @@ def _nothing(tested: Sequence[Comparison], *, works: bool | None) -> Findings:
                 f"In none of {plural(len(tested), 'comparison')} did an attack that can be judged "
                 "become better by more than its 95 % interval."
             ),
-            f"{AUC_WORDS} The largest change upwards: {_largest(tested).told()}. What was measured still allows a rise of up to {bound}.",
+            f"{AUC_WORDS} The largest change upwards: {largest(tested).told()}. What was measured still allows a rise of up to {bound}.",
         ],
         [
             (
@@ -183,80 +160,52 @@ def _nothing(tested: Sequence[Comparison], *, works: bool | None) -> Findings:
     )
 
 
-def _largest(tested: Sequence[Comparison]) -> Comparison:
-    return max(tested, key=lambda each: each.delta)
-
-
 def _nothing_found(works: bool | None) -> str:
     if works is False:
         return "No amplification was seen, but this test could not show that it would have seen one"
     return "No amplification was found"
 
 
-def surviving(tested: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons that are amplified after Holm's correction at 5 %; it holds however they depend on each other."""
-    ranked = sorted((each for each in tested if each.auc.get("p_value") is not None), key=lambda each: each.auc["p_value"])
-    kept = []
-    for index, each in enumerate(ranked):
-        if each.auc["p_value"] > 0.05 / (len(tested) - index):
-            break
-        kept.append(each)
-    return [each for each in kept if each.verdict == "amplified"]
-
-
 def _what_was_done(tested: Sequence[Comparison]) -> str:
-    variants, domains, attacks = ({getattr(each, name) for each in tested} for name in ("variant", "domain", "attack"))
+    domains, attacks = ({getattr(each, name) for each in tested} for name in ("domain", "attack"))
     return (
-        f"A model was fine-tuned in {plural(len(variants), 'way')} on pictures that it had drawn itself of "
-        f"{plural(len(domains), 'domain')}. Before and after, {plural(len(attacks), 'attack')} tried to tell pictures that it was "
-        "pre-trained on (members) from others of the same kind (non-members)."
+        f"{_changes(tested, plural(len(domains), 'domain'))} Before and after, {plural(len(attacks), 'attack')} tried to tell pictures "
+        "that it was pre-trained on (members) from others of the same kind (non-members)."
     )
 
 
-# --- controls ---
+def _changes(tested: Sequence[Comparison], domains: str) -> str:
+    trained, noised = (len({each.variant for each in tested if each.change == change}) for change in ("trained", "noise"))
+    if not trained:
+        return f"Noise was added to the weights of a model in {plural(noised, 'way')}, and nothing was trained; {domains} were attacked."
+    told = f"A model was fine-tuned in {plural(trained, 'way')} on pictures that it had drawn itself of {domains}."
+    return told + (f" In {plural(noised, 'more way')} only noise was added to its weights." if noised else "")
 
 
-def _moved(members: Sequence[Comparison]) -> bool | None:
-    """True when training on the members themselves helped an attack, beyond what as many tries give by chance; None: not tried."""
-    return bool(surviving(members)) if members else None
+# --- what is told, and does not count ---
 
 
-def _controls(members: Sequence[Comparison], blinds: Sequence[Blind]) -> list[str]:
-    told = [_positive_control(members)] if members else []
-    separating = [each.domain for each in blinds if each.separates]
-    if separating:
-        told.append(
-            f"Beware of {_listed(separating)}: a blind classifier that never sees the model tells members from non-members there, so the "
-            "two sets of pictures differ by themselves. Every single AUC there says too much; the change from before to after is measured "
-            "on the same pictures and suffers less."
-        )
-    elif blinds:
-        told.append(
-            "A blind classifier that never sees the model cannot tell members from non-members beyond chance: nothing says that "
-            "the attacks see a difference between the two sets of pictures instead of the model."
-        )
-    return told
+def _transfer(transferred: Sequence[Comparison]) -> list[str]:
+    if not transferred:
+        return []
+    up, mean = sum(each.verdict == "amplified" for each in transferred), sum(each.delta for each in transferred) / len(transferred)
+    told = f"an attack became better there in {up} of {plural(len(transferred), 'comparison')} (mean change {short(mean)})"
+    return [f"Models were also attacked on domains that they were not fine-tuned for: {told}. That is transfer, and is not counted above."]
 
 
-def _positive_control(members: Sequence[Comparison]) -> str:
-    best = _largest(surviving(members) or members)
-    change = f"from {best.auc['before']:.2f} to {best.auc['after']:.2f} ({best.attack} attack, {best.domain})"
-    if _moved(members):
-        return (
-            "The measurement can see a leak: when the model was fine-tuned on the members themselves, as a positive control, "
-            f"the AUC rose, at most {change}."
-        )
-    return (
-        "The positive control did not move: even fine-tuned on the members themselves, no attack became better by more than chance can "
-        f"explain (at most {change})."
-    )
+def _conditions(found: Sequence[Comparison]) -> list[str]:
+    again = [each for each in found if each.condition]
+    if not again:
+        return []
+    conditions = listed([f"@{each.condition}" for each in again])
+    return [f"What is marked {conditions} is an attack run once more under another condition; it stands beside it and is not counted."]
 
 
 def _steps(tested: Sequence[Comparison], members: Sequence[Comparison], blinds: Sequence[Blind]) -> list[str]:
     steps = []
     if not members:
         steps.append("Add the positive control (`train_on: [sp, members]`): without it a zero may mean that the test sees nothing.")
-    elif not _moved(members):
+    elif not moved(members):
         steps.append(
             "Do not rely on a zero here: give the positive control more steps or a higher learning rate until it moves, "
             "and the methods the same."
@@ -266,15 +215,3 @@ def _steps(tested: Sequence[Comparison], members: Sequence[Comparison], blinds: 
     if any(each.verdict == "inverted" for each in tested):
         steps.append("Some attacks point the wrong way on this model (AUC under 0.5). They are shown as they are; read the other attacks.")
     return steps
-
-
-def short(value: float) -> str:
-    """A signed number with three digits."""
-    text = f"{value:+.3f}".replace("-", "−")
-    return "0.000" if text.strip("+−") == "0.000" else text
-
-
-def _listed(names: Sequence[str]) -> str:
-    names = list(dict.fromkeys(names))
-    head = names[:6] + ([f"{len(names) - 6} more"] if len(names) > 6 else [])
-    return head[0] if len(head) == 1 else f"{', '.join(head[:-1])} and {head[-1]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ PAGE_COLORS = (
 
 MARKERS = {"amplified": "^", "reduced": "v", "none": "o", "inverted": "D"}
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "s2l",
     "font.family": "DejaVu Sans",
@@ -69,14 +70,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference with its interval: one row of a forest plot, under a group's heading."""
+    """A difference with its interval: one row of a forest plot, under a group's heading. A mere mean has no interval and no verdict."""
 
     group: str
     label: str
     delta: float
-    low: float
-    high: float
-    verdict: str
+    low: float | None
+    high: float | None
+    verdict: str | None
 
 
 def colors_of(labels: Sequence[str]) -> dict[str, str]:
@@ -97,7 +98,7 @@ def roc(
     colors = colors or colors_of(labels)
     columns = max(1, min(columns, len(panels)))
     rows = max(1, math.ceil(len(panels) / columns))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.0 * columns + 0.3, 3.05 * rows + (0.5 if legend else 0)), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for index, axes in enumerate(grid.flat):
@@ -114,6 +115,7 @@ def roc(
 def _roc_panel(axes: Any, panel: Panel, colors: Mapping[str, str], floor: float) -> None:
     axes.set_title(panel.title, fontsize=9, fontweight="bold", loc="left", wrap=True).set_parse_math(False)
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.15), aspect="equal")
+    axes.minorticks_off()  # they have no length, and laying them out takes most of the time
     axes.spines[["top", "right"]].set_visible(False)
     axes.plot([floor, 1], [floor, 1], color=RULE, linewidth=1)
     for rate in (0.01, 0.001):
@@ -163,8 +165,14 @@ def _legend(figure: Figure, colors: Mapping[str, str]) -> None:
         text.set_parse_math(False)
 
 
+MAX_LABEL, MAX_HEADING = 26, 54
+"""Characters that have room beside a forest's rows, and above them."""
+
+
 def forest(intervals: Sequence[Interval], *, words: str = "change of AUC", width: float = 7.2) -> Figure:
     """Differences with their intervals, one row each, under a heading for each group; marks and colours say the verdict.
+
+    Long labels stand above their rows, and long headings in several lines: beside them, nothing would be left for the intervals.
 
     Args:
         words: the name of the quantity, for the axis.
@@ -173,39 +181,65 @@ def forest(intervals: Sequence[Interval], *, words: str = "change of AUC", width
     groups: dict[str, list[Interval]] = {}
     for interval in intervals:
         groups.setdefault(interval.group, []).append(interval)
-    height = sum(len(members) + 1.35 for members in groups.values())
-    reach = max([0.02, *(abs(bound) for interval in intervals for bound in (interval.low, interval.high))]) * 1.08
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, 0.245 * height + 0.75), layout="constrained")
+    ends = [end for each in intervals for end in (each.delta, each.low, each.high) if end is not None]
+    reach = max([0.02, *(abs(end) for end in ends)]) * 1.08
+    rows = _ForestRows(above=max((len(each.label) for each in intervals), default=0) > MAX_LABEL, left=-reach)
+    with mpl.rc_context(STYLE):
+        figure = Figure(layout="constrained")
         axes = figure.add_subplot()
-        ticks = _forest_rows(axes, groups, -reach)
-        axes.set_yticks([at for at, _ in ticks], [label for _, label in ticks])
+        for name, members in groups.items():
+            rows.draw(axes, name, members)
+        figure.set_size_inches(width, 0.245 * rows.at + 0.75)
+        axes.set_yticks([at for at, _ in rows.ticks], [label for _, label in rows.ticks])
         for tick in axes.get_yticklabels():
             tick.set(color=INK, parse_math=False)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, symmetric=True))
         axes.grid(axis="x", color=RULE, linewidth=0.6)
-        axes.set(xlim=(-reach, reach), ylim=(height - 0.3, -0.7), xlabel=f"← harder to attack · {words} · easier to attack →")
+        axes.set(xlim=(-reach, reach), ylim=(rows.at - 0.3, -0.7), xlabel=f"← harder to attack · {words} · easier to attack →")
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
 
 
-def _forest_rows(axes: Any, groups: dict[str, list[Interval]], left: float) -> list[tuple[float, str]]:
-    """Draw the rows, headings in bold above them from the left edge on; (position, label) of each row."""
-    ticks: list[tuple[float, str]] = []
-    at = 0.0
-    for name, members in groups.items():
-        axes.text(left, at, name, fontweight="bold", va="center", parse_math=False)
+class _ForestRows:
+    """Draws groups of rows from the top down.
+
+    Attributes:
+        at: where the next heading stands, in rows.
+        ticks: (position, label) of the rows whose labels stand beside them.
+    """
+
+    def __init__(self, *, above: bool, left: float) -> None:
+        self.above, self.left = above, left
+        self.at = 0.0
+        self.ticks: list[tuple[float, str]] = []
+
+    def draw(self, axes: Any, name: str, members: Sequence[Interval]) -> None:
+        for number, line in enumerate(textwrap.wrap(name, MAX_HEADING) or [""]):
+            self.at += 0.85 if number else 0.0
+            self._text(axes, line, weight="bold")
+        first = self.at
         for interval in members:
-            at += 1
-            color = VERDICT_COLORS[interval.verdict]
-            axes.plot([interval.low, interval.high], [at, at], color=color, linewidth=1.8, solid_capstyle="butt")
-            axes.plot([interval.delta], [at], color=color, marker=MARKERS[interval.verdict], markersize=5.5, linestyle="none")
-            ticks.append((at, interval.label))
-        axes.plot([0, 0], [at - len(members) + 0.4, at + 0.6], color=MUTED, linewidth=0.9, zorder=1)
-        at += 1.35
-    return ticks
+            self.at += 1
+            if self.above:
+                self._text(axes, interval.label, weight="normal")
+                self.at += 0.8
+            else:
+                self.ticks.append((self.at, interval.label))
+            self._interval(axes, interval)
+        axes.plot([0, 0], [first + 0.4, self.at + 0.6], color=MUTED, linewidth=0.9, zorder=1)
+        self.at += 1.35
+
+    def _text(self, axes: Any, words: str, *, weight: str) -> None:
+        text = axes.text(self.left, self.at, words, fontweight=weight, va="center", parse_math=False)
+        text.set_in_layout(False)  # it may reach beyond the axes, and must not press them together
+
+    def _interval(self, axes: Any, interval: Interval) -> None:
+        color, marker = VERDICT_COLORS[interval.verdict or "none"], MARKERS[interval.verdict or "none"]
+        if interval.low is not None and interval.high is not None:
+            axes.plot([interval.low, interval.high], [self.at, self.at], color=color, linewidth=1.8, solid_capstyle="butt")
+        axes.plot([interval.delta], [self.at], color=color, marker=marker, markersize=5.5, linestyle="none")
 
 
 def svg(figure: Figure) -> bytes:
@@ -213,7 +247,7 @@ def svg(figure: Figure) -> bytes:
     figure.set_facecolor("none")
     for axes in figure.axes:
         axes.set_facecolor("none")
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         sink = io.BytesIO()
         FigureCanvasSVG(figure).print_svg(sink, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
@@ -222,7 +256,7 @@ def svg(figure: Figure) -> bytes:
 
 def png(figure: Figure, *, dpi: int = 144) -> bytes:
     """The figure as PNG on white."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.set_dpi(dpi)
         sink = io.BytesIO()

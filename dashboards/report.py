@@ -8,13 +8,23 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from dashboards.by_value import by_values
+from dashboards.comparisons import comparisons
+from dashboards.conditions import CONDITIONS
 from dashboards.controls import control_cards
-from dashboards.findings import Blind, comparisons, findings, short
-from dashboards.results import Cell, cells, document_of, places
+from dashboards.findings import findings
+from dashboards.glance import glance_plot, glance_table
+from dashboards.groups import Groups, groups_of
+from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_words
+from dashboards.results import Cell, cells
 from dashboards.samples import DomainSamples, samples
-from dashboards.sections import attack_sections, overview, pooled_documents
+from dashboards.sections import attack_sections
 from dashboards.status import NEXT_STEPS, first_line, states, status
+from dashboards.sweeps import sweeps
 from dashboards.tables import MARKS
+from dashboards.transfer import matrices
+from dashboards.warned import blinds_of, warnings
+from dashboards.words import short
 from jobs.ledger.ledger import Ledger
 from jobs.names import trial_name
 from jobs.plan import Plan, Trial
@@ -39,7 +49,7 @@ def report(plan: Plan, ledger: Ledger, *, show_private: bool = False) -> str:
     environment = Environment(
         loader=PackageLoader("dashboards"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"marks": MARKS, "verdict_words": VERDICT_WORDS, "short": short}
+    environment.globals |= {"marks": MARKS, "verdict_words": VERDICT_WORDS, "short": short, "p_words": p_words}
     environment.filters |= {"rate": _rate, "measure": _measure, "ticks": _ticks}
     return environment.get_template("report.html.j2").render(_context(plan, ledger, show_private))
 
@@ -62,21 +72,29 @@ def _ticks(text: str) -> Markup:
 
 def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
     found = cells(plan, ledger)
-    compared = comparisons(found)
-    sections = attack_sections(plan, ledger, found)
-    blinds = _blinds(plan, ledger)
+    compared, blinds = comparisons(plan, found), blinds_of(plan, ledger)
+    groups = groups_of(plan, ledger, found)
+    tests, swept = domain_tests(groups), sweeps(plan, groups)
+    curved = frozenset(way for sweep in swept for way in sweep.shown)
+    plot = glance_plot(groups, curved)
     standing = status(plan, ledger)
     unfinished = sum(count for state, count in standing["trials"].items() if state != "done")
     shown: list[DomainSamples] = samples(plan, ledger) if show_private else []
     return {
         "grid": plan.grid,
         "grid_key": plan.grid_key,
-        "findings": findings(compared, blinds, unfinished=unfinished),
+        "findings": findings(compared, blinds, unfinished=unfinished, pooled=pooled_words(groups, tests)),
         "facts": _facts(plan, found, standing),
-        "attacks": sections,
-        "overview": overview(sections),
-        "controls": control_cards(compared, blinds),
-        "warnings": [*_warnings(plan, ledger, found, blinds), *_mixed(plan, ledger)],
+        "attacks": attack_sections(groups, tests, found, ledger),
+        "tests": tests,
+        "conditions": _conditions(groups),
+        "glance": plot,
+        "glance_table": None if plot else glance_table(groups, curved),
+        "transfer": matrices(plan, groups),
+        "sweeps": swept,
+        "by_values": by_values(plan, groups, swept),
+        "controls": control_cards(compared, blinds, amplified_controls(groups)),
+        "warnings": warnings(plan, ledger, found, blinds),
         "unfinished": _unfinished(plan, ledger, standing),
         "private": show_private,
         "samples": shown,
@@ -102,55 +120,10 @@ def _facts(plan: Plan, found: Sequence[Cell], standing: dict[str, Any]) -> list[
     return facts
 
 
-def _blinds(plan: Plan, ledger: Ledger) -> list[Blind]:
-    committed = ledger.committed("blind")
-    where = places(plan)
-    nodes = {
-        trial.blind.key: (where[trial.key].domain, trial.blind)
-        for trial in plan.trials
-        if trial.blind is not None and trial.blind.key in committed
-    }
-    found = [
-        Blind(domain, document) for domain, node in nodes.values() if (document := document_of(ledger, node, "blind.json")) is not None
-    ]
-    return sorted(found, key=lambda blind: blind.domain)
-
-
-INVERTED = (
-    "An AUC under 0.5: the attack ranks members below non-members. It is shown as it is; "
-    "turning its sign round after looking at the answer would find leakage in noise."
-)
-
-
-def _warnings(plan: Plan, ledger: Ledger, found: Sequence[Cell], blinds: Sequence[Blind]) -> list[tuple[str, str]]:
-    """(message, where) of every distinct warning."""
-    sources = [(f"{cell.place.domain} ({cell.attack})", cell.document) for cell in found]
-    sources += [(f"pooled ({pool.attack})", document) for pool, document in pooled_documents(plan, ledger)]
-    spots: dict[str, dict[str, None]] = {}
-    for where, document in sources:
-        for warning in document["warnings"]:
-            message = INVERTED if warning["code"] == "inverted" else str(warning["message"])
-            spots.setdefault(message, {})[where] = None
-    for blind in blinds:
-        if blind.separates:
-            spots.setdefault("A blind classifier tells members from non-members: the split leaks.", {})[blind.domain] = None
-    return [(message, _some(list(where))) for message, where in spots.items()]
-
-
-def _mixed(plan: Plan, ledger: Ledger) -> list[tuple[str, str]]:
-    stale = ledger.stale(plan.nodes())
-    if not stale:
-        return []
-    return [
-        (
-            "Two makes are mixed: some stages were computed from an older make of a stage that has since been made again.",
-            _some([f"{node.kind} {node.key[:12]}" for node in stale]),
-        )
-    ]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+def _conditions(groups: Groups) -> dict[str, dict[str, str]]:
+    """Attack -> the conditions under which it was run once more, in words."""
+    met = {attack: [again.condition for group in members for again in group.again] for attack, members in groups.items()}
+    return {attack: {name: CONDITIONS[name].words for name in dict.fromkeys(names)} for attack, names in met.items()}
 
 
 @dataclass(frozen=True)

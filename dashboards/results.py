@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from dashboards.places import Place, axis_names, places
 from jobs.errors import Corrupt
-from jobs.graph import Node, ancestors
+from jobs.graph import Node
 from jobs.keys import canonical_json
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.plan import Plan, Trial
-from jobs.stages.specs import DataStage, FolderImages, GivenImages
-
-Role = Literal["no-shake", "method", "members", "unrelated"]
 
 MEASURES = ("before", "after", "delta", "delta_low", "delta_high", "verdict")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a trial stands in its grid.
-
-    Attributes:
-        domain: whose images are attacked.
-        variant: the method in words, with the axes that set it apart: `lora+dreambooth, rank 8, alpha 8`.
-    """
-
-    domain: str
-    role: Role
-    variant: str
 
 
 @dataclass(frozen=True)
@@ -134,14 +117,6 @@ def columns(plan: Plan) -> list[str]:
     return ["trial_key", *axis_names(plan), "attack", "metric", *MEASURES, "n_member", "n_non_member"]
 
 
-def axis_names(plan: Plan) -> list[str]:
-    """The axes of a plan in the grid's order, then any that only some trials have."""
-    names = dict.fromkeys(plan.axes)
-    for trial in plan.trials:
-        names.update(dict.fromkeys(trial.axes))
-    return list(names)
-
-
 def _row(cell: Cell, names: list[str], metric: str) -> dict[str, Any]:
     values = cell.metric(metric)
     row: dict[str, Any] = {"trial_key": cell.trial.key}
@@ -154,44 +129,3 @@ def _row(cell: Cell, names: list[str], metric: str) -> dict[str, Any]:
 def _flat(value: Any) -> Any:
     """A value that fits a table's cell: structured ones as their JSON text."""
     return canonical_json(value) if isinstance(value, dict | list | tuple) else value
-
-
-# --- where a trial stands in the grid ---
-
-APART = ("domain", "seed", "sp_seed", "method", "train_on")
-"""Axes that are no part of a variant's name: they are said elsewhere, or pooled over."""
-
-
-def places(plan: Plan) -> dict[str, Place]:
-    """Trial key -> its place, for all trials of a plan."""
-    fixed = plan.document.get("fixed", {})
-    shown = [name for name in axis_names(plan) if name not in APART and _varies(plan, name)]
-    return {trial.key: Place(_domain(trial), _role(trial, fixed), _variant(trial, fixed, shown)) for trial in plan.trials}
-
-
-def _varies(plan: Plan, axis: str) -> bool:
-    return len({canonical_json(trial.axes[axis]) for trial in plan.trials if trial.axes.get(axis) is not None}) > 1
-
-
-def _domain(trial: Trial) -> str:
-    source = next((node.spec.source for node in ancestors(trial.metrics.values()) if isinstance(node.spec, DataStage)), None)
-    if isinstance(source, FolderImages | GivenImages):
-        return source.domain
-    return source.identity if source is not None else str(trial.axes.get("domain", ""))
-
-
-def _role(trial: Trial, fixed: Mapping[str, Any]) -> Role:
-    if trial.shake is None:
-        return "no-shake"
-    source = trial.shake.parent("train")
-    if source is not None and source.kind == "data":
-        return "members"
-    return "unrelated" if trial.axes.get("train_on", fixed.get("train_on")) == "unrelated" else "method"
-
-
-def _variant(trial: Trial, fixed: Mapping[str, Any], shown: Sequence[str]) -> str:
-    method = trial.axes.get("method", fixed.get("method", "method"))
-    if isinstance(method, dict):
-        method = method.get("name") or canonical_json(method)
-    words = [f"{name} {_flat(trial.axes[name])}" for name in shown if trial.axes.get(name) is not None]
-    return ", ".join([str(method), *words])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dashboards.results import places
+from dashboards.places import places
 from jobs.graph import Node, ancestors
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial

@@ -1,51 +1,21 @@
-"""What the report shows of each attack: tables with intervals, and ROC curves."""
+"""What the report shows of each attack: methods in one line each, their trials, and ROC curves. Large grids are cut, and say so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from dashboards.drawings import Drawing, forest, roc_drawings
-from dashboards.results import Cell, Place, Role, document_of, places
+from dashboards.drawings import RocPlots, roc_plots
+from dashboards.groups import Group, Groups, Line, Summary
+from dashboards.methods import DomainTests, MethodRow, method_rows
+from dashboards.results import Cell
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Pool
 
 MAX_ROWS = 240
-ROLE_ORDER: tuple[Role, ...] = ("method", "members", "unrelated", "no-shake")
-ROLE_WORDS: dict[Role, str] = {
-    "method": "",
-    "members": "positive control: trained on the members",
-    "unrelated": "control: trained on another domain's pictures",
-    "no-shake": "control: no fine-tuning",
-}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of a table: one trial under one attack, or a pool of them."""
-
-    name: str
-    key: str
-    metrics: dict[str, Any]
-    pooled: bool = False
-
-
-@dataclass
-class Group:
-    """The rows of one way to fine-tune."""
-
-    variant: str
-    role: Role
-    lines: list[Line] = field(default_factory=list)
-
-    @property
-    def words(self) -> str:
-        return ROLE_WORDS[self.role]
-
-    @property
-    def title(self) -> str:
-        return f"{self.variant} ({self.words})" if self.words else self.variant
+MAX_UNFOLDED = 30
+"""Rows of trials that are shown without being asked for."""
+MAX_RATES = 60
+"""Rows of trials up to which the table of true positive rates holds them; beyond, it holds pools alone where there are some."""
 
 
 @dataclass
@@ -53,100 +23,104 @@ class AttackSection:
     """Everything about one attack.
 
     Attributes:
-        reach: how far the interval bars reach to either side of zero.
-        legend: domain and the number of its colour, where there are few enough to tell apart.
+        methods: one row for each way to change the model; empty when the trials' rows say the same.
+        groups: the trials' rows, the largest changes when there are too many.
+        rates: the rows of the table of true positive rates.
+        reach: how far the interval bars of trials reach to either side of zero.
+        methods_reach: the same for `methods`; pools have narrower intervals.
     """
 
     attack: str
+    methods: list[MethodRow]
     groups: list[Group]
+    rates: list[Group]
     reach: float
-    roc: list[Drawing]
-    legend: list[tuple[str, int]]
+    methods_reach: float
+    roc: RocPlots
     left_out: int = 0
 
-    def bar(self, metric: dict[str, Any]) -> str:
-        """CSS variables of an interval bar, in percent of its width."""
-        start, at, end = (50 + 50 * max(-1.0, min(1.0, metric[name] / self.reach)) for name in ("delta_low", "delta", "delta_high"))
-        return f"--start: {start:.2f}%; --length: {end - start:.2f}%; --at: {at:.2f}%"
+    @property
+    def folded(self) -> bool:
+        return bool(self.methods) and sum(len(group.lines) for group in self.groups) > MAX_UNFOLDED
+
+    @property
+    def how(self) -> str:
+        """What every row of `methods` is the result of, where they all are of the same."""
+        ways = {each.summary.how for row in self.methods for each in (row, *row.again)}
+        return ways.pop() if len(ways) == 1 else ""
+
+    @property
+    def tested(self) -> bool:
+        return any(row.corrected_p is not None for row in self.methods)
+
+    @property
+    def inverted(self) -> bool:
+        return any(each.verdicts["inverted"] for row in self.methods for each in (row, *row.again))
+
+    def bar(self, line: Line) -> str:
+        """CSS variables of a trial's interval bar."""
+        return _bar(line.auc["delta_low"], line.auc["delta"], line.auc["delta_high"], self.reach)
+
+    def method_bar(self, summary: Summary) -> str:
+        """The same for a row of `methods`; a point where there is no interval."""
+        low, high = (summary.delta if end is None else end for end in (summary.low, summary.high))
+        return _bar(low, summary.delta, high, self.methods_reach)
+
+    def beyond(self, summary: Summary) -> str:
+        """The side on which a row of `methods` lies outside of its bar's reach, for a class; empty when it is inside."""
+        if abs(summary.delta) <= self.methods_reach:
+            return ""
+        return "over" if summary.delta > 0 else "under"
 
 
-def attack_sections(plan: Plan, ledger: Ledger, found: Sequence[Cell]) -> list[AttackSection]:
-    """One section an attack, in the plan's order; large grids are cut to the largest changes, and say so."""
-    names = dict.fromkeys(name for trial in plan.trials for name in trial.metrics)
-    pools = _pools(plan, ledger)
-    by_attack = {name: [cell for cell in found if cell.attack == name] for name in names}
-    return [_attack(plan, ledger, name, cells, pools) for name, cells in by_attack.items() if cells]
+def _bar(low: float, at: float, high: float, reach: float) -> str:
+    """In percent of the bar's width."""
+    start, middle, end = (50 + 50 * max(-1.0, min(1.0, value / reach)) for value in (low, at, high))
+    return f"--start: {start:.2f}%; --length: {end - start:.2f}%; --at: {middle:.2f}%"
 
 
-def overview(sections: Sequence[AttackSection]) -> Drawing | None:
-    """The change of AUC at a glance: every way to fine-tune under every attack, pooled over domains where that was done."""
-    groups: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-    for section in sections:
-        for group in section.groups:
-            pooled = [line for line in group.lines if line.pooled] or group.lines
-            if group.role != "no-shake":
-                alone = len(pooled) == 1 and pooled[0].pooled
-                named = [(section.attack if alone else f"{section.attack}, {line.name}", line.metrics["auc"]) for line in pooled]
-                groups.setdefault(group.title, []).extend(named)
-    return forest(groups)
+def attack_sections(groups: Groups, tests: DomainTests, found: Sequence[Cell], ledger: Ledger) -> list[AttackSection]:
+    """One section an attack, in the plan's order."""
+    return [_attack(attack, members, tests, found, ledger) for attack, members in groups.items()]
 
 
-def pooled_documents(plan: Plan, ledger: Ledger) -> list[tuple[Pool, dict[str, Any]]]:
-    """The pools that are committed, with their `pooled.json`."""
-    committed = ledger.committed("pooled")
-    read = [(pool, document_of(ledger, pool.node, "pooled.json")) for pool in plan.pools if pool.node.key in committed]
-    return [(pool, document) for pool, document in read if document is not None]
+def _attack(attack: str, groups: Sequence[Group], tests: DomainTests, found: Sequence[Cell], ledger: Ledger) -> AttackSection:
+    every = list(_with_conditions(groups))
+    kept, left_out = _largest(every)
+    shown = [cut for group in every if (cut := replace(group, lines=[line for line in group.lines if line.key in kept])).lines]
+    shaken = [group for group in shown if group.role != "no-shake" and not group.condition]
+    cells = {cell.trial.key: cell for cell in found if cell.attack == attack}
+    plots = roc_plots(attack, [(group.title, [cells[line.key] for line in group.lines]) for group in shaken], ledger)
+    reaches = _reach(every), _methods_reach(groups)
+    return AttackSection(attack, method_rows(groups, tests), shown, _rates(shown), *reaches, plots, left_out)
 
 
-Pools = dict[tuple[str, Role, str], list[Line]]
+def _with_conditions(groups: Iterable[Group]) -> Iterator[Group]:
+    """Each group, and behind it the same under other conditions."""
+    for group in groups:
+        yield group
+        yield from group.again
 
 
-def _pools(plan: Plan, ledger: Ledger) -> Pools:
-    """(attack, role, variant) -> the pooled rows that are committed; SP sets of several seeds are pooled apart."""
-    where = places(plan)
-    several = len(plan.axes.get("sp_seed", ())) > 1
-    pools: Pools = {}
-    for pool, document in pooled_documents(plan, ledger):
-        place = where[pool.trials[0]]
-        name = f"all {len(document['domains'])} domains, pooled"
-        if several and pool.axes.get("sp_seed") is not None:
-            name += f", sp seed {pool.axes['sp_seed']}"
-        line = Line(name, pool.node.key, document["metrics"], pooled=True)
-        pools.setdefault((pool.attack, place.role, place.variant), []).append(line)
-    return pools
+def _largest(groups: Sequence[Group]) -> tuple[set[str], int]:
+    """Keys of the trials whose rows are shown, and how many rows are left out."""
+    lines = sorted((line for group in groups for line in group.lines), key=lambda line: abs(float(line.auc["delta"])), reverse=True)
+    kept = {line.key for line in lines[:MAX_ROWS]}
+    return kept, sum(line.key not in kept for line in lines)
 
 
-def _attack(plan: Plan, ledger: Ledger, attack: str, found: Sequence[Cell], pools: Pools) -> AttackSection:
-    order = {trial.key: index for index, trial in enumerate(plan.trials)}
-    kept = sorted(sorted(found, key=_change, reverse=True)[:MAX_ROWS], key=lambda cell: (_rank(cell.place), order[cell.trial.key]))
-    groups = _groups(plan, attack, kept, pools)
-    bounds = [abs(line.metrics["auc"][name]) for group in groups for line in group.lines for name in ("delta_low", "delta_high")]
-    shaken = [(group_title(cell.place), cell) for cell in kept if cell.place.role != "no-shake"]
-    drawings, legend = roc_drawings(attack, shaken, ledger)
-    return AttackSection(attack, groups, max([0.05, *bounds]), drawings, legend, left_out=len(found) - len(kept))
+def _rates(groups: Sequence[Group]) -> list[Group]:
+    if sum(len(group.lines) for group in groups) <= MAX_RATES or not any(group.pooled for group in groups):
+        return list(groups)
+    return [replace(group, lines=[]) for group in groups if group.pooled]
 
 
-def _change(cell: Cell) -> float:
-    return abs(float(cell.metric("auc")["delta"]))
+def _reach(groups: Sequence[Group]) -> float:
+    lines: list[Line] = [line for group in groups for line in [*group.lines, *group.pooled]]
+    return max([0.05, *(abs(float(line.auc[name])) for line in lines for name in ("delta_low", "delta_high"))])
 
 
-def _rank(place: Place) -> int:
-    return ROLE_ORDER.index(place.role)
-
-
-def group_title(place: Place) -> str:
-    """The heading of a place's group."""
-    return Group(place.variant, place.role).title
-
-
-def _groups(plan: Plan, attack: str, found: Sequence[Cell], pools: Pools) -> list[Group]:
-    groups: dict[tuple[Role, str], Group] = {}
-    seeds = [name for name in ("seed", "sp_seed") if len(plan.axes.get(name, ())) > 1]
-    for cell in found:
-        place = cell.place
-        group = groups.setdefault((place.role, place.variant), Group(place.variant, place.role))
-        named = [f"{seed.replace('_', ' ')} {cell.trial.axes[seed]}" for seed in seeds if cell.trial.axes.get(seed) is not None]
-        group.lines.append(Line(", ".join([place.domain, *named]), cell.trial.key, cell.document["metrics"]))
-    for (role, variant), group in groups.items():
-        group.lines += pools.get((attack, role, variant), [])
-    return list(groups.values())
+def _methods_reach(groups: Sequence[Group]) -> float:
+    """Wide enough for the methods; a positive control may lie far outside, and would press them flat."""
+    own = [group.summary() for group in groups if group.role == "method"] or [group.summary() for group in groups]
+    return max([0.02, *(abs(end) for each in own for end in (each.low, each.delta, each.high) if end is not None)])

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dashboards.words import plural
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
@@ -98,7 +99,3 @@ def text(plan: Plan, document: dict[str, Any]) -> str:
     if counts["missing"]:
         lines += ["", "  next: run the grid again; only what is missing runs"]
     return "\n".join(lines)
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

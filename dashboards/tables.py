@@ -6,13 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from dashboards.words import value_words
 from jobs.keys import canonical_json
 
 Rows = Sequence[Mapping[str, Any]]
 
 MARKS = {"amplified": "▲", "reduced": "▼", "none": "–", "inverted": "⇅"}
+MAX_VALUE = 28
+"""Letters of an axis's value in the table for people; the other formats hold it whole."""
 STYLES = {"amplified": "bold red", "reduced": "blue", "none": "dim", "inverted": "magenta"}
 
 
@@ -48,7 +52,7 @@ def to_parquet(rows: Rows) -> bytes:
 
 
 def to_table(rows: Rows, *, width: int | None = None, color: bool = False) -> bytes:
-    """A table for a terminal: short keys, four digits, a mark beside each verdict.
+    """A table for a terminal, in the order of its axes: short keys and values, four digits, a mark beside each verdict.
 
     Args:
         width: columns of the terminal; as wide as the table needs when None.
@@ -65,8 +69,8 @@ def to_table(rows: Rows, *, width: int | None = None, color: bool = False) -> by
     for name in ("before", "after", "delta", "interval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for row in rows:
-        words = [row["trial_key"][:10], *("" if row[name] is None else str(row[name]) for name in axes), row["attack"], row["metric"]]
+    for row in sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", "attack", "metric")]):
+        words = [row["trial_key"][:10], *(_short(row[name]) for name in axes), row["attack"], row["metric"]]
         numbers = [number(row["before"]), number(row["after"]), signed(row["delta"]), interval(row["delta_low"], row["delta_high"])]
         verdict = row["verdict"]
         table.add_row(*(Text(word) for word in [*words, *numbers]), Text(f"{MARKS[verdict]} {verdict}", style=STYLES[verdict]))
@@ -76,6 +80,22 @@ def to_table(rows: Rows, *, width: int | None = None, color: bool = False) -> by
     )
     console.print(table if rows else "no trial is done yet")
     return ("\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n").encode()
+
+
+def _place(value: Any) -> tuple[int, float, str]:
+    """Where a value stands among others: nothing first, then numbers by size, then words."""
+    if value is None:
+        return 0, 0.0, ""
+    return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))
+
+
+def _short(value: Any) -> str:
+    """A value in a few letters; structured ones come as their JSON text."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        with suppress(json.JSONDecodeError):
+            value = json.loads(value)
+    text = "" if value is None else value_words(value)
+    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
 
 
 def number(value: float | None) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dashboards.conditions import split
 from jobs.graph import Graph, Node
 from jobs.keys import canonical_json, sha256_text
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Pool, Trial
-from jobs.stages.specs import (
-    BaseStage,
-    BlindStage,
-    DataStage,
-    FolderImages,
-    MetricsStage,
-    PackagedModel,
-    PooledStage,
-    ScoreStage,
-    ShakeStage,
-    SpStage,
-)
 from jobs.store.open import open_store
 from s2l_core.images import ImageRecord, write_images
 from s2l_core.metrics.compare import compare
 from s2l_core.metrics.pooled import pool
 from s2l_core.scores import Scores
-from s2l_core.specs.adapters import DenseAdapter, LoraAdapter
-from s2l_core.specs.attacks import LossAttack, SecMIAttack
 from s2l_core.specs.metrics import MetricsSpec
-from s2l_core.specs.objectives import DreamBoothObjective
-from s2l_core.specs.synthesis import PromptTemplate, SynthesisSpec
-from s2l_core.specs.training import TrainSpec
+from tests.plan_by_hand import ATTACKS, PlanByHand, Point
 
 MADE = {"at": "2026-01-02T03:04:05Z", "host": "node-1", "device": "cpu", "seconds": 1.25}
 PIXEL = bytes.fromhex(
@@ -50,7 +34,12 @@ PIXEL = bytes.fromhex(
 
 @dataclass
 class World:
-    """A plan, its ledger, and a way to commit what is still open."""
+    """A plan, its ledger, and a way to commit what is still open.
+
+    Attributes:
+        effect: how much more the members' scores rise than the others', by axes and attack.
+        points: of the grid; those of `points_of(domains)` when there are none.
+    """
 
     ledger: Ledger
     work: Path
@@ -59,66 +48,14 @@ class World:
     blind_separates: bool = False
     n_member: int = 60
     n_non_member: int = 120
+    points: Sequence[Point] = ()
+    attacks: Sequence[str] = tuple(ATTACKS)
     graph: Graph = field(default_factory=Graph)
     plan: Plan = field(init=False)
 
     def __post_init__(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        self.plan = self._plan()
-
-    # --- the plan ---
-
-    def _plan(self) -> Plan:
-        self.base = self.graph.add(BaseStage(source=PackagedModel(name="tiny", content="0" * 64)))
-        points: list[dict[str, Any]] = []
-        for domain in self.domains:
-            points.append({"domain": domain, "method": "none", "rank": None, "train_on": "sp", "seed": 0})
-            points.append({"domain": domain, "method": "dreambooth", "rank": None, "train_on": "sp", "seed": 0})
-            points += [{"domain": domain, "method": "lora+dreambooth", "rank": rank, "train_on": "sp", "seed": 0} for rank in (1, 8)]
-            points.append({"domain": domain, "method": "dreambooth", "rank": None, "train_on": "members", "seed": 0})
-        trials = [self._trial(point) for point in points]
-        axes = {name: list(dict.fromkeys(point[name] for point in points if point[name] is not None)) for name in points[0]}
-        document = {"name": "by-hand", "fixed": {"model": "tiny"}, "axes": axes}
-        plan = Plan("by-hand", sha256_text(canonical_json(sorted(trial.key for trial in trials))), axes, trials, document=document)
-        plan.pools = self._pools(trials) if len(self.domains) > 1 else []
-        return plan
-
-    def _trial(self, axes: dict[str, Any]) -> Trial:
-        content = sha256_text(axes["domain"])
-        data = self.graph.add(DataStage(source=FolderImages(domain=axes["domain"], content=content)))
-        shake = self._shake(axes, data)
-        metrics = {}
-        for name, attack in (("loss", LossAttack()), ("secmi", SecMIAttack())):
-            spec = ScoreStage(attack=attack)
-            before = self.graph.add(spec, [("base", self.base), ("data", data)])
-            after = before if shake is None else self.graph.add(spec, [("base", self.base), ("shake", shake), ("data", data)])
-            metrics[name] = self.graph.add(MetricsStage(metrics=MetricsSpec(bootstrap=100)), [("before", before), ("after", after)])
-        key = sha256_text(canonical_json([node.key for node in metrics.values()]))
-        return Trial(key, axes, metrics, shake, self.graph.add(BlindStage(), [("data", data)]))
-
-    def _shake(self, axes: dict[str, Any], data: Node) -> Node | None:
-        if axes["method"] == "none":
-            return None
-        synthesis = SynthesisSpec(name=axes["domain"], prompts=(PromptTemplate(text="photo of {name}"),))
-        sp = self.graph.add(SpStage(synthesis=synthesis), [("base", self.base)])
-        adapter = LoraAdapter(rank=axes["rank"], alpha=axes["rank"]) if axes["rank"] else DenseAdapter()
-        spec = ShakeStage(
-            adapters=(adapter,), objective=DreamBoothObjective(), training=TrainSpec(), name=axes["domain"], seed=axes["seed"]
-        )
-        return self.graph.add(spec, [("base", self.base), ("train", data if axes["train_on"] == "members" else sp)])
-
-    def _pools(self, trials: list[Trial]) -> list[Pool]:
-        groups: dict[str, list[Trial]] = {}
-        for trial in trials:
-            rest = {name: value for name, value in trial.axes.items() if name not in ("domain", "seed")}
-            groups.setdefault(canonical_json(rest), []).append(trial)
-        pools = []
-        for rest, members in groups.items():
-            for attack in members[0].metrics:
-                parents = [pair for trial in members for pair in trial.metrics[attack].parents]
-                node = self.graph.add(PooledStage(metrics=MetricsSpec(bootstrap=100)), parents)
-                pools.append(Pool(json.loads(rest), attack, node, tuple(trial.key for trial in members)))
-        return pools
+        self.plan = PlanByHand(self.graph, self.points or points_of(self.domains), self.attacks).plan()
 
     # --- what is committed ---
 
@@ -160,14 +97,17 @@ class World:
         self.commit(pooled.node, "pooled.json", canonical_json(document).encode())
 
     def scores(self, trial: Trial, attack: str) -> tuple[Scores, Scores]:
-        seed = int(sha256_text(f"{trial.axes['domain']} {attack}")[:8], 16)
+        domain = trial.axes.get("attack_domain") or trial.axes["domain"]
+        seed = int(sha256_text(f"{domain} {split(attack)[0]}")[:8], 16)
         drawn = np.random.default_rng(seed).normal(size=self.n_member + self.n_non_member)
         member = np.arange(len(drawn)) < self.n_member
-        wobble = np.random.default_rng(int(trial.key[:8], 16)).normal(size=len(drawn)) * (0.0 if trial.shake is None else 0.2)
+        # drawn by what the trial is called, not by its key: a new schema version must not turn quiet grids loud
+        shaken = int(sha256_text(canonical_json(trial.axes))[:8], 16)
+        wobble = 0.2 * np.random.default_rng(shaken).normal(size=len(drawn))
         ids = tuple(f"{index}" for index in range(len(drawn)))
         before = drawn + 0.5 * member
-        after = before + wobble + self.effect(trial.axes, attack) * member
-        kind, domain = {"kind": attack}, trial.axes["domain"]
+        after = before if trial.shake is None else before + wobble + self.effect(trial.axes, attack) * member
+        kind = {"kind": attack}
         return Scores(kind, domain, ids, member, before), Scores(kind, domain, ids, member, after)
 
     def measured(self, trial: Trial, attack: str) -> dict[str, Any]:
@@ -197,6 +137,22 @@ class World:
         self.ledger.commit(node, folder, parents=parents, made=MADE)
 
 
+def points_of(domains: Sequence[str]) -> list[Point]:
+    """Four ways to fine-tune and the positive control, for each domain."""
+    point = {"rank": None, "train_on": "sp", "seed": 0}
+    return [
+        {"domain": domain, "method": method} | point | given
+        for domain in domains
+        for method, given in (
+            ("none", {}),
+            ("dreambooth", {}),
+            ("lora+dreambooth", {"rank": 1}),
+            ("lora+dreambooth", {"rank": 8}),
+            ("dreambooth", {"train_on": "members"}),
+        )
+    ]
+
+
 def effect_of(**by_train_on: float) -> Callable[[dict[str, Any], str], float]:
     """An effect on members' scores that depends on what the model was trained on."""
     return lambda axes, attack: 0.0 if axes["method"] == "none" else by_train_on.get(axes["train_on"], 0.0)
@@ -214,6 +170,18 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
         return world_in(tmp_path, domains, sp=sp, members=members, **settings)
 
     return make
+
+
+def world_of(
+    folder: Path, points: Sequence[Point], effect: Callable[[Point, str], float] = lambda axes, attack: 0.0, **settings: Any
+) -> World:
+    """A world with points of one's choice; nothing is committed yet.
+
+    Args:
+        effect: how much more the members' scores rise than the others', by axes and attack.
+    """
+    domains = tuple(dict.fromkeys(str(point["domain"]) for point in points))
+    return World(Ledger(open_store(str(folder / "store"))), folder / "work", domains, effect, points=points, **settings)
 
 
 @pytest.fixture(scope="session")

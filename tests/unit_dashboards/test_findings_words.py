@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from dashboards.comparisons import Blind, Comparison, surviving
 from dashboards.controls import control_cards
-from dashboards.findings import Blind, Comparison, Findings, findings, short, surviving
+from dashboards.findings import Findings, findings
+from dashboards.words import short
 
 
 def auc(delta: float, half: float = 0.05, p_value: float = 1e-6, *, before: float = 0.6, verdict: str = "") -> dict[str, Any]:

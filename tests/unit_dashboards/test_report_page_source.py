@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from dashboards.groups import groups_of
 from dashboards.report import report
 from dashboards.results import cells
-from dashboards.sections import attack_sections
 from jobs.graph import ancestors
 from tests.grid_by_hand import world_in
 
@@ -99,7 +99,7 @@ def test_controls_say_whether_they_did_what_they_should(quiet_page: Page, loud_p
     assert "No fine-tuning ✓ as it should be Before and after are the same, exactly." in quiet_page.text
     assert "Positive control ✓ as it should be" in quiet_page.text
     assert "Blind baseline ✓ as it should be" in quiet_page.text
-    assert "Unrelated domain ○ not there" in quiet_page.text
+    assert "Unrelated pictures ○ not there" in quiet_page.text
     assert "Blind baseline ! not as it should be" in loud_page.text
 
 
@@ -207,7 +207,6 @@ def test_pools_over_sp_sets_of_several_seeds_each_have_a_row(tmp_path: Path) -> 
     world = world_in(tmp_path, ("alba", "bruno"), sp=0.0, members=1.2).finish()
     pools = [replace(pool, axes=pool.axes | {"sp_seed": seed}) for pool in world.plan.pools for seed in (0, 1)]
     plan = replace(world.plan, axes=world.plan.axes | {"sp_seed": [0, 1]}, pools=pools)
-    sections = attack_sections(plan, world.ledger, cells(plan, world.ledger))
-    for group in (group for section in sections for group in section.groups if group.role != "no-shake"):
-        pooled = [line.name for line in group.lines if line.pooled]
-        assert pooled == ["all 2 domains, pooled, sp seed 0", "all 2 domains, pooled, sp seed 1"]
+    groups = groups_of(plan, world.ledger, cells(plan, world.ledger))
+    for group in (group for members in groups.values() for group in members if group.role != "no-shake"):
+        assert [line.name for line in group.pooled] == ["all 2 domains, pooled, sp seed 0", "all 2 domains, pooled, sp seed 1"]

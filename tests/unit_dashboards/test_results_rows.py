@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dashboards import tables
-from dashboards.results import axis_names, columns, places, rows
+from dashboards.places import axis_names, places
+from dashboards.results import columns, rows
 
 MakeWorld = Callable[..., Any]
 COLUMNS = [
