@@ -37,8 +37,13 @@ class Lora:
         self._modules = modules
         self._configs = configs
         required = {id(parameter): parameter.requires_grad for module in modules.values() for parameter in module.parameters()}
-        for name, module in modules.items():
-            inject_adapter_in_model(configs[name], module, adapter_name=NAME)
+        try:
+            for name, module in modules.items():
+                inject_adapter_in_model(configs[name], module, adapter_name=NAME)
+        except BaseException:
+            self.detach()  # of what is in place already
+            raise
+        for module in modules.values():
             for parameter in module.parameters():  # peft freezes whatever is not LoRA; another adapter may train it
                 parameter.requires_grad_(required.get(id(parameter), True))
         self._parameters = {
@@ -114,21 +119,30 @@ def attach(model: StableDiffusion, spec: LoraAdapter, *, seed: int) -> Lora:
 
 
 def _check_targets(name: str, module: nn.Module, targets: tuple[str, ...], rank: int) -> None:
-    layers = {path: layer for path, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
-    known = sorted({path.rpartition(".")[2] for path in layers} - {""})
+    layers = dict(module.named_modules())
+    known = sorted({path.rpartition(".")[2] for path, layer in layers.items() if _projects(layer)} - {""})
     for target in targets:
-        matched = {path: layer for path, layer in layers.items() if path == target or path.endswith(f".{target}")}
+        named = {path: layer for path, layer in layers.items() if path == target or path.endswith(f".{target}")}
+        matched = {path: layer for path, layer in named.items() if _projects(layer)}
         if not matched:
             near = difflib.get_close_matches(target, known, n=3, cutoff=0.0)
             raise ValueError(f"no projection of the {name} is called {target!r}; the nearest are {', '.join(near)}")
+        if other := next((path for path in named if path not in matched), None):
+            told = f"{name}.{other} ({type(layers[other]).__name__})"
+            raise ValueError(f"{target!r} names {told} too, which is no projection; give more of the name, such as {min(matched)}")
         path, size = min(((path, _largest_rank(layer)) for path, layer in matched.items()), key=lambda found: found[1])
         if rank > size:
             raise ValueError(f"rank {rank} is larger than {name}.{path}, whose rank is {size} at most; give a rank of 1 to {size}")
 
 
-def _largest_rank(layer: nn.Linear | nn.Conv2d) -> int:
+def _projects(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear | nn.Conv2d)
+
+
+def _largest_rank(layer: nn.Module) -> int:
     """The rank of the matrix [outputs, all that one output sees]."""
-    return min(layer.weight.shape[0], layer.weight[0].numel())
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return min(weight.shape[0], weight[0].numel())
 
 
 def _initialise(parameters: dict[str, nn.Parameter], seed: int) -> None:
