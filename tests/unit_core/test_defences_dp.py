@@ -13,15 +13,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from s2l_core.adapters import attach
+from s2l_core.defences import Scene, Setup, defend
 from s2l_core.defences.accounting import epsilon_of, noise_multiplier_for
+from s2l_core.defences.private_gradient import poisson
 from s2l_core.families.sd import StableDiffusion
+from s2l_core.objectives import terms_of
 from s2l_core.shake import shake
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.defences import ClipNoiseDefence, DpDefence
 from s2l_core.specs.training import TrainSpec
 from tests.adapter_cases import CASES, unchanged
 from tests.fit_cases import Kept
-from tests.shake_cases import LORA, PRIOR, RECORDS, TRAINING, UNET, objective_for, shaken
+from tests.shake_cases import DENOISE, LORA, PRIOR, RECORDS, TRAINING, UNET, objective_for, shaken
 
 TRAINED = {name: case.adapters for name, case in CASES.items() if case.trained}
 WITHOUT_DROPOUT = {name: found for name, found in TRAINED.items() if not any(getattr(one, "dropout", 0) for one in found)}
@@ -88,6 +92,17 @@ def test_a_private_shake_stopped_in_the_middle_goes_on_to_the_same_bits(
     assert told == [0.75, 1.0]
     assert again == curve
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_a_private_shake_trains_on_poisson_samples_and_has_no_second_clipping(model: StableDiffusion) -> None:
+    with attach(model, LORA, seed=0) as on:
+        setup = defend(Setup(terms_of(DENOISE, RECORDS, name="ada"), TRAINING), DP, Scene(model, on, seed=7))
+    sampler, expected = setup.sampler, poisson(len(RECORDS), TRAINING.batch_size / len(RECORDS), seed=7)
+    assert sampler is not None
+    assert all(torch.equal(sampler(step), expected(step)) for step in range(20))
+    assert TRAINING.clip_norm is not None
+    assert setup.training == TRAINING.model_copy(update={"clip_norm": None})
+    assert max(shaken(model, LORA, defence=DP.model_copy(update={"noise_multiplier": 50.0}))[1].grad_norm) > 10
 
 
 def test_class_images_and_half_precision_go_with_it(model: StableDiffusion) -> None:
