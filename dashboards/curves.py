@@ -20,6 +20,8 @@ DODGE = 0.012
 """Lines stand that far beside each other, so that their intervals do not hide each other."""
 REACH = 3.0
 """Intervals that reach further than so many times the largest change run out of the plot."""
+CONTROL_ROOM = 2.0
+"""Controls may widen the plot to so many times what the rest needs; one that lies further away would press the rest flat."""
 LABEL_HEIGHT = 0.055
 
 
@@ -56,7 +58,7 @@ def sweep(lines: Sequence[SweepLine], scale: Scale, *, axis: str, labels: Sequen
         words: the name of the quantity, for the other axis.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 3.1), layout="constrained")
+        figure = Figure(figsize=(3.9, 2.9), layout="constrained")
         axes = figure.add_subplot()
         low, high = _bounds(lines)
         axes.axhline(0, color=MUTED, linewidth=0.9, zorder=1)
@@ -79,13 +81,29 @@ def sweep(lines: Sequence[SweepLine], scale: Scale, *, axis: str, labels: Sequen
 
 
 def _bounds(lines: Sequence[SweepLine]) -> tuple[float, float]:
-    """The plot's lower and upper edge: all changes and zero are in it, and intervals unless they would press the changes flat."""
+    """The plot's lower and upper edge: zero, the methods and their intervals are in it, and controls that are not far away."""
+    low, high = _ends([line for line in lines if not line.control] or lines)
+    room = CONTROL_ROOM * (high - low)
+    for line in lines:
+        ends = _ends([line])
+        if max(high, ends[1]) - min(low, ends[0]) <= room:
+            low, high = min(low, ends[0]), max(high, ends[1])
+    margin = 0.07 * max(high - low, 0.01)
+    return low - margin, high + margin
+
+
+def _ends(lines: Sequence[SweepLine]) -> tuple[float, float]:
+    """From the least to the greatest change, with zero; intervals count unless they would press the changes flat."""
     points = [point for line in lines for each in (line.points, *line.thin) for point in each]
     furthest = REACH * max([0.005, *(abs(point.delta) for point in points)])
     ends = [end for point in points for end in (point.delta, point.low, point.high) if end is not None]
-    low, high = max(-furthest, min([0.0, *ends])), min(furthest, max([0.0, *ends]))
-    margin = 0.07 * max(high - low, 0.01)
-    return low - margin, high + margin
+    return max(-furthest, min([0.0, *ends])), min(furthest, max([0.0, *ends]))
+
+
+def beyond(lines: Sequence[SweepLine]) -> list[int]:
+    """The places of lines that have a point outside of their plot."""
+    low, high = _bounds(lines)
+    return [index for index, line in enumerate(lines) if not all(low <= point.delta <= high for point in line.points)]
 
 
 def _draw(axes: Any, line: SweepLine, scale: Scale, index: int, aside: float) -> None:

@@ -190,7 +190,7 @@ def _pooled_lines(plan: Plan, ledger: Ledger) -> list[tuple[tuple[str, Role, str
     A pool over trials of several parts (a model's own domain and others) speaks of none of them, and is left out.
     """
     where = places(plan)
-    several = [name for name in plan.axes if name == "attack_domain" or (name.endswith("_seed") and len(plan.axes[name]) > 1)]
+    several = [name for name in plan.axes if name.endswith("_seed") and len(plan.axes[name]) > 1]
     lines = []
     for pool, document in pooled_documents(plan, ledger):
         parts = {(where[key].role, where[key].variant) for key in pool.trials}

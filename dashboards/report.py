@@ -121,9 +121,13 @@ def _facts(plan: Plan, found: Sequence[Cell], standing: dict[str, Any]) -> list[
 
 
 def _conditions(groups: Groups) -> dict[str, dict[str, str]]:
-    """Attack -> the conditions under which it was run once more, in words."""
-    met = {attack: [again.condition for group in members for again in group.again] for attack, members in groups.items()}
-    return {attack: {name: CONDITIONS[name].words for name in dict.fromkeys(names)} for attack, names in met.items()}
+    """Attack -> the conditions under which it was run once more, each in words at the first attack that has it."""
+    told: dict[str, str] = {}
+    for attack, members in groups.items():
+        for group in members:
+            for again in group.again:
+                told.setdefault(again.condition, attack)
+    return {attack: {name: CONDITIONS[name].words for name, first in told.items() if first == attack} for attack in told.values()}
 
 
 @dataclass(frozen=True)

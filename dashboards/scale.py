@@ -47,8 +47,8 @@ def is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def number_words(value: Any) -> str:
-    """`1e-6`, `0.001`, `2000`, `match`."""
-    return value_words(value).replace("e-0", "e-").replace("e+0", "e").replace("-", "−") if is_number(value) else value_words(value)
+    """`1e−6`, `0.001`, `2000`, `match`."""
+    return value_words(value).replace("-", "−") if is_number(value) else value_words(value)
 
 
 def scale_of(values: Sequence[Any]) -> Scale:

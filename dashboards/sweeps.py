@@ -36,11 +36,13 @@ class SweepPanel:
     """One attack along the axis.
 
     Attributes:
+        beyond: the lines that lie outside of the plot, in words.
         table: (way, its rows).
     """
 
     attack: str
     drawing: Drawing
+    beyond: str
     table: list[tuple[str, list[SweepRow]]]
 
 
@@ -193,7 +195,9 @@ class _Builder:
         drawn = [self._line(way, ordered[way]) for way in names]
         figure = curves.sweep(drawn, scale, axis=self.axis, labels=labels)
         drawing = Drawing(f"{attack} attack", self._told(attack, ordered, names), inline(figure, f"sweep-{self.axis}-{attack}"))
-        return SweepPanel(attack, drawing, [(names[way], self._rows(groups)) for way, groups in ordered.items() if groups])
+        outside = [list(names.values())[index] for index in curves.beyond(drawn)]
+        told = f"outside of the plot: {listed(outside)}" if outside else ""
+        return SweepPanel(attack, drawing, told, [(names[way], self._rows(groups)) for way, groups in ordered.items() if groups])
 
     def _line(self, way: Way, groups: Sequence[Group]) -> curves.SweepLine:
         points, thin = [], dict[str, list[curves.Point]]()

@@ -31,7 +31,7 @@ def plural(count: int, noun: str) -> str:
 def value_words(value: Any) -> str:
     """A setting's value in few words: numbers as in the grid file, structured values by their name or their texts."""
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
     if isinstance(value, dict):
         named = value.get("name") or value.get("text")
         text = str(named) if named else canonical_json(value)

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from dashboards.report import report
+from tests.ablations_by_hand import many, ranks, transfer
 from tests.grid_by_hand import loud, quiet
 
 CHROMIUM = Path(os.environ.get("S2L_TEST_CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}: apt-get install chromium, or set S2L_TEST_CHROMIUM"
 )
-__all__ = ["loud", "quiet"]
+__all__ = ["loud", "many", "quiet", "ranks", "transfer"]
+
+NAMES = ("quiet", "loud", "ranks", "transfer", "many")
 
 WIDTHS = (360, 390, 768, 1280, 2200)
 
@@ -32,11 +35,12 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(quiet: Any, loud: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    written = {name: folder / f"{name}.html" for name in ("quiet", "loud")}
-    written["quiet"].write_text(report(quiet.plan, quiet.ledger), encoding="utf-8")
-    written["loud"].write_text(report(loud.plan, loud.ledger), encoding="utf-8")
+    written = {name: folder / f"{name}.html" for name in NAMES}
+    for name, path in written.items():
+        world = request.getfixturevalue(name)
+        path.write_text(report(world.plan, world.ledger), encoding="utf-8")
     return written
 
 
@@ -62,7 +66,7 @@ class Visit:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["quiet", "loud"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_page_never_scrolls_sideways(chromium: Any, pages: dict[str, Path], name: str, width: int) -> None:
     with Visit(chromium, pages[name], width=width) as visit:
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -124,11 +128,59 @@ def test_every_verdict_has_its_word_and_not_a_colour_alone(chromium: Any, pages:
         assert all(word.split()[-1] in ("amplified", "reduced", "none", "inverted") for word in words)
 
 
+TINTED = """() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const light = (color) => color.map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const paper = rgb(getComputedStyle(document.body).backgroundColor);
+  return [...document.querySelectorAll('.matrix td span')].map((node) => {
+    const over = getComputedStyle(node.parentElement, '::before');
+    const tint = rgb(over.backgroundColor), part = Number(over.opacity);
+    const behind = paper.map((c, i) => c * (1 - part) + tint[i] * part);
+    const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind)].sort((x, y) => y - x);
+    return [part, (a + 0.05) / (b + 0.05)]; });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_stand_out_from_the_colours_of_their_cells(chromium: Any, pages: dict[str, Path], scheme: str) -> None:
+    with Visit(chromium, pages["transfer"], scheme=scheme) as visit:
+        cells = visit.page.evaluate(TINTED)
+        assert len(cells) == 32
+        assert max(part for part, _ in cells) == pytest.approx(0.45)
+        assert min(ratio for _, ratio in cells) >= 4.5
+
+
+def test_a_matrix_stays_a_matrix_on_a_phone_and_names_its_rows_while_it_is_moved(chromium: Any, pages: dict[str, Path]) -> None:
+    with Visit(chromium, pages["transfer"], width=360) as visit:
+        tops = visit.page.evaluate("[...document.querySelector('.matrix tbody tr').cells].map((cell) => cell.getBoundingClientRect().top)")
+        assert len(tops) == 5
+        assert len(set(tops)) == 1
+        left = "document.querySelector('.matrix tbody th').getBoundingClientRect().left"
+        before = visit.page.evaluate(left)
+        visit.page.evaluate("document.querySelector('.matrix').parentElement.scrollLeft = 60")
+        assert visit.page.evaluate(left) == pytest.approx(before, abs=1)
+
+
+def test_a_large_page_lays_out_only_what_is_seen(chromium: Any, pages: dict[str, Path]) -> None:
+    with Visit(chromium, pages["many"]) as visit:
+        assert visit.page.evaluate("document.documentElement.scrollHeight") < 9_000
+        assert visit.page.get_by_text("person-01, seed 0").first.is_visible() is False
+        visit.page.get_by_text("Every trial").first.click()
+        assert visit.page.get_by_text("person-01, seed 0").first.is_visible()
+
+
+FONT_SIZES = """() => [...document.querySelectorAll('svg text')].filter((node) => node.checkVisibility()).map((node) => {
+  const scale = node.getScreenCTM();
+  return parseFloat(getComputedStyle(node).fontSize) * Math.hypot(scale.a, scale.b); })"""
+
+
+@pytest.mark.parametrize(("name", "least"), [("quiet", 50), ("ranks", 20)])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_text_of_plots_is_large_enough(chromium: Any, pages: dict[str, Path], width: int) -> None:
-    with Visit(chromium, pages["quiet"], width=width) as visit:
-        sizes = visit.page.evaluate("[...document.querySelectorAll('svg text')].map((node) => node.getBoundingClientRect().height)")
-        assert len(sizes) > 50
+def test_the_text_of_plots_is_large_enough(chromium: Any, pages: dict[str, Path], width: int, name: str, least: int) -> None:
+    with Visit(chromium, pages[name], width=width) as visit:
+        sizes = visit.page.evaluate(FONT_SIZES)
+        assert len(sizes) > least
         assert min(sizes) >= 8
 
 
@@ -142,7 +194,7 @@ def test_plots_turn_dark_with_the_page(chromium: Any, pages: dict[str, Path]) ->
 
 def test_paper_shows_what_the_screen_folds_away(chromium: Any, pages: dict[str, Path]) -> None:
     with Visit(chromium, pages["quiet"]) as visit:
-        shown = "getComputedStyle(document.querySelector('details'), '::details-content').contentVisibility"
+        shown = "getComputedStyle(document.querySelector('details:not([open])'), '::details-content').contentVisibility"
         assert visit.page.evaluate(shown) == "hidden"
         visit.page.emulate_media(media="print")
         assert visit.page.evaluate(shown) == "visible"

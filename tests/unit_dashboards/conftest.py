@@ -1,5 +1,6 @@
-"""The grid made by hand, for all tests here."""
+"""The grids made by hand, for all tests here."""
 
+from tests.ablations_by_hand import many, ranks, transfer
 from tests.grid_by_hand import loud, make_world, quiet
 
-__all__ = ["loud", "make_world", "quiet"]
+__all__ = ["loud", "make_world", "many", "quiet", "ranks", "transfer"]

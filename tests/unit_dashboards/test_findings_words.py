@@ -163,3 +163,47 @@ def test_holm_keeps_what_stands_after_counting_all_comparisons(p_values: list[fl
 @pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.0512, "−0.051"), (-0.0001, "0.000"), (0.0, "0.000")])
 def test_differences_read_well(value: float, text: str) -> None:
     assert short(value) == text
+
+
+def noise(**measured: Any) -> Comparison:
+    return Comparison("method", "gaussian, sigma 0.1", "alba", "loss", auc(**measured), change="noise")
+
+
+def test_noise_is_not_called_fine_tuning() -> None:
+    alone = findings([noise(delta=0.12)], [])
+    assert alone.headline == "Noise on the weights made members easier to find"
+    assert "Noise was added to the weights of a model in 1 way, and nothing was trained; 1 domain" in alone.paragraphs[0]
+    both = findings([noise(delta=0.0, p_value=0.9), method(delta=0.12)], [])
+    assert both.headline == "Fine-tuning made members easier to find"
+    assert "fine-tuned in 1 way" in both.paragraphs[0]
+    assert "In 1 more way only noise was added" in both.paragraphs[0]
+
+
+def test_what_the_pools_say_is_told() -> None:
+    assert "Over all domains so and so." in findings([method(delta=0.12)], [], pooled="Over all domains so and so.").paragraphs
+
+
+def test_names_that_hold_commas_are_parted_so_that_they_can_be_told_apart() -> None:
+    found = [Comparison("method", f"lora, rank {rank}", "alba", "loss", auc(delta=0.12)) for rank in (1, 2, 4)]
+    assert any("made with lora, rank 1; lora, rank 2; and lora, rank 4 as" in step for step in findings(found, []).steps)
+
+
+def quiet_control(role: Any, amplified: int, count: int) -> list[Comparison]:
+    rises = [{"delta": 0.06, "p_value": 0.03}] * amplified + [{"delta": 0.0, "p_value": 0.9}] * (count - amplified)
+    return [Comparison(role, "gaussian", "alba", "loss", auc(**each)) for each in rises]
+
+
+@pytest.mark.parametrize(("role", "place"), [("unrelated", 2), ("matched-noise", 4)])
+@pytest.mark.parametrize(("amplified", "count", "state"), [(0, 9, "good"), (1, 9, "bad"), (3, 72, "good"), (9, 72, "bad")])
+def test_a_quiet_control_may_rise_as_often_as_chance_lets_it(role: Any, place: int, amplified: int, count: int, state: str) -> None:
+    assert control_cards(quiet_control(role, amplified, count), [])[place].state == state
+
+
+def test_a_quiet_control_that_rises_over_all_domains_together_is_not_quiet() -> None:
+    card = control_cards(quiet_control("unrelated", 0, 9), [], {"unrelated": ["secmi +0.010"]})[2]
+    assert card.state == "bad"
+    assert "Over all domains together: secmi +0.010" in card.words
+
+
+def test_noise_of_equal_size_is_asked_for_where_it_is_missing() -> None:
+    assert "`sigma: match`" in control_cards([], [])[4].words

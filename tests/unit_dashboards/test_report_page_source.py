@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -210,3 +211,37 @@ def test_pools_over_sp_sets_of_several_seeds_each_have_a_row(tmp_path: Path) -> 
     groups = groups_of(plan, world.ledger, cells(plan, world.ledger))
     for group in (group for members in groups.values() for group in members if group.role != "no-shake"):
         assert [line.name for line in group.pooled] == ["all 2 domains, pooled, sp seed 0", "all 2 domains, pooled, sp seed 1"]
+
+
+def test_a_sweep_has_a_section_with_plots_a_legend_and_the_same_numbers_as_a_table(ranks: Any) -> None:
+    source = report(ranks.plan, ranks.ledger)
+    page = Page(source)
+    assert "How it depends on rank" in page.text
+    assert "● alpha = rank" in page.text
+    assert len(re.findall("The same as a table", page.text)) == 1
+    pooled = next(pool for pool in ranks.plan.pools if (pool.attack, pool.axes["rank"], pool.axes["alpha"]) == ("loss", 4, 32.0))
+    auc = pooled_auc(ranks, pooled)
+    assert f"rank 4 {auc['before']:.3f} {auc['after']:.3f} {auc['delta']:+.3f} {auc['delta_low']:+.3f} to" in page.text
+    ids = [found["id"] for _, found in page.tags if "id" in found]
+    assert len(ids) == len(set(ids))
+
+
+def pooled_auc(world: Any, pooled: Any) -> dict[str, Any]:
+    manifest = world.ledger.manifest("pooled", pooled.node.key)
+    auc: dict[str, Any] = json.loads(world.ledger.read(manifest, "pooled.json"))["metrics"]["auc"]
+    return auc
+
+
+def test_transfer_is_a_matrix_and_never_a_method_s_row(transfer: Any) -> None:
+    page = Page(report(transfer.plan, transfer.ledger))
+    assert "Fine-tuned for one domain, attacked on another" in page.text
+    cells = [found for tag, found in page.tags if tag == "td" and "--t:" in (found.get("style") or "")]
+    assert len(cells) == 2 * 16
+    assert sum("own" in (found.get("class") or "").split() for found in cells) == 2 * 4
+    assert "dreambooth transfer: attacked on other domains" in page.text
+    assert "alba, trained on bruno" in page.text
+
+
+def test_controls_of_equal_noise_and_their_absence_are_on_the_page(many: Any, quiet_page: Page) -> None:
+    assert "Noise of equal size ✓ as it should be" in Page(report(many.plan, many.ledger)).text
+    assert "Noise of equal size ○ not there" in quiet_page.text

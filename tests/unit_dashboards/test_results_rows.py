@@ -127,6 +127,27 @@ def test_markup_of_the_terminal_is_text_too() -> None:
     assert b"[red]alba[/red]" in tables.to_table([row])
 
 
+def test_the_table_for_people_is_in_the_order_of_its_axes_with_numbers_by_size(ranks: Any) -> None:
+    lines = tables.to_table(rows(ranks.plan, ranks.ledger)).decode().splitlines()
+    start = lines[0].index("rank")
+    shown = [line[start:].split()[0] for line in lines[1:] if " alba " in line and " sp " in line and "auc" in line and " lora " in line]
+    assert shown == sorted(shown, key=int)
+    assert [line.split()[1] for line in lines[1:]] == sorted(line.split()[1] for line in lines[1:])
+
+
+def test_long_values_of_axes_are_short_in_the_table_and_whole_elsewhere() -> None:
+    row = dict.fromkeys(COLUMNS, 0.0) | {"trial_key": "k" * 64, "verdict": "none", "attack": "a", "metric": "auc"}
+    text = "x" * 60
+    wide = [row | {"domain": json.dumps([{"text": text}])}, row | {"domain": json.dumps({"name": "mine", "adapters": []}), "rank": 1e-05}]
+    shown = tables.to_table(wide).decode()
+    assert f"{'x' * 27}…" in shown
+    assert "x" * 28 not in shown
+    assert " mine " in shown
+    assert " 1e-5 " in shown
+    assert text in tables.to_csv(wide).decode()
+    assert max(map(len, shown.splitlines())) < 140
+
+
 def test_a_mapping_as_an_axis_value_becomes_its_json_text(make_world: MakeWorld) -> None:
     world = make_world(domains=("alba",)).finish()
     for trial in world.plan.trials:
