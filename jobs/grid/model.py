@@ -53,7 +53,8 @@ class Point(BaseModel):
     )
     model: Text = Field(
         "tiny",
-        description="The pre-trained model: `tiny` (packaged), a diffusers folder, a hub id `owner/name@commit`, or `to-be-given:NAME`: "
+        description="The pre-trained model: `tiny`, `tiny-sm1` or `tiny-sm2` (packaged), a diffusers folder, a hub id "
+        "`owner/name@commit`, or `to-be-given:NAME`: "
         "planned, and refused by `s2l run`.",
     )
     data: Text = Field(
