@@ -13,6 +13,7 @@ from jobs.errors import GridError
 from jobs.grid.messages import listed
 from jobs.grid.model import LORA_FIELDS, NOISE_FIELDS, POSITION, TOKEN_FIELDS, Grid, MethodSpec, label
 from jobs.grid.points import Row, Rows
+from jobs.grid.read_method import trains
 from s2l_core.specs.adapters import GaussianAdapter
 from s2l_core.specs.objectives import DreamBoothObjective
 
@@ -47,6 +48,7 @@ RULES = (
     Rule(TOKEN_FIELDS, _has("textual-inversion"), "learns no token", "learns a token", ("textual-inversion",)),
     Rule(NOISE_FIELDS, _has("gaussian"), "adds no noise", "adds noise", ("gaussian",)),
     Rule(("prior",), _has_dreambooth, "has no dreambooth objective", "has the dreambooth objective", ("dreambooth", "lora+dreambooth")),
+    Rule(("defence",), trains, "trains nothing", "trains anything", ("dreambooth", "lora")),
 )
 BOUND: tuple[str, ...] = tuple(name for rule in RULES for name in rule.fields)
 
@@ -57,9 +59,9 @@ def lacking(name: str, method: MethodSpec) -> str | None:
 
 
 def given(row: Row, name: str) -> bool:
-    """Whether a bound setting has a value here: absent is None, and `prior: false`."""
+    """Whether a bound setting has a value here: absent is None, `prior: false`, and `defence: none`."""
     value = row[POSITION[name]]
-    return value is not None and (name != "prior" or value.value is not None)
+    return value is not None and (name not in ("prior", "defence") or value.value is not None)
 
 
 def sigma_of(row: Row) -> Any:
