@@ -87,6 +87,7 @@ def check_methods(grid: Grid, rows: Rows) -> None:
     for row, explicit in bearing:
         _check_row(grid, row, explicit, list(methods))
     _check_matched(grid, [row for row, _ in bearing])
+    _check_public(grid, rows)
 
 
 def _is_given(value: Any) -> bool:
@@ -116,6 +117,19 @@ def _check_row(grid: Grid, row: Row, explicit: frozenset[str], methods: list[Any
 def _check_matched(grid: Grid, rows: list[Row]) -> None:
     if "match_method" in grid.fixed and not any(sigma_of(row) == "match" for row in rows):
         raise GridError(f"{grid.place('fixed', 'match_method')}: no point of this grid has `sigma: match`; leave it out")
+
+
+def _check_public(grid: Grid, rows: Rows) -> None:
+    """Public images are given where the defence mix takes them."""
+    defence, public = POSITION["defence"], POSITION["public"]
+    mixes = {(row[defence].label, getattr(row[defence].value, "kind", None) == "mix") for row, _ in rows.rows}
+    if "public" in grid.fixed and not grid.overridden and not any(mix for _, mix in mixes):
+        raise GridError(f"{grid.place('fixed', 'public')}: no point of this grid has the defence mix, which takes it; leave it out")
+    others = {name for name, mix in mixes if not mix}
+    for row, explicit in rows.rows if others else ():
+        if "public" in explicit and row[public] is not None and row[defence].label in others:
+            told = f"public is given where the defence is {row[defence].label}, which takes none"
+            raise GridError(f"{grid.place_of('public', row[public])}: {told}; say when it applies: when: {{public: {{defence: mix}}}}")
 
 
 def _does_not_apply(grid: Grid, name: str, row: Row, why: str, fitting: list[str]) -> GridError:
