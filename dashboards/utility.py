@@ -10,6 +10,7 @@ from dashboards.defended import defence_of, defence_words, facts_of, is_refusal,
 from dashboards.groups import ROLE_ORDER, ROLE_WORDS, Groups, Summary, Way
 from dashboards.places import Place, places
 from dashboards.results import document_of
+from dashboards.words import plural
 from jobs.ledger.ledger import Ledger
 from jobs.names import trial_name
 from jobs.plan import Plan, Trial
@@ -64,8 +65,11 @@ class UtilityRow:
         return self.place.variant
 
     @property
-    def words(self) -> str:
-        return ROLE_WORDS[self.place.role]
+    def told(self) -> list[str]:
+        """What part it plays, what its defence did, and of how many trials its drawing is the mean."""
+        refused = f"refused: {self.refused} of {plural(self.asked, 'set')}" if self.refused else ""
+        mean = f"drawing: mean of {len(self.trials)} trials" if len(self.trials) > 1 else ""
+        return [words for words in (ROLE_WORDS[self.place.role], self.defence, refused, mean) if words]
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,6 @@ class Utility:
     @property
     def measured(self) -> bool:
         return any(row.drawn for row in self.rows)
-
-    @property
-    def defended(self) -> bool:
-        return any(row.defence or row.refused for row in self.rows)
 
     @property
     def identified(self) -> bool:

@@ -132,7 +132,7 @@ def test_every_epsilon_stands_with_what_it_protects(world: World) -> None:
 def test_the_report_shows_intervals_of_single_trials_and_none_of_means(world: World) -> None:
     told = words(report(world.plan, world.ledger))
     mean, every = told.split("Every trial")
-    assert "mean of 2 trials" in mean
+    assert "drawing: mean of 2 trials" in mean
     assert "1.000 → 0.450 −0.550 0.100" in mean
     assert "1.000 → 0.500 −0.500 −0.600 to −0.400" in every
     assert "125 → 225" in every
