@@ -49,6 +49,7 @@ class FoundInputs:
         self._models: dict[str, BaseModel] = {}
         self._networks: dict[tuple[str, str], Node] = {}
         self._judged: dict[str, list[Node]] = {}
+        self._public: dict[tuple[str, str], Node] = {}
 
     def domain(self, data: str, domain: str, field: str = "domain") -> DomainStages:
         """A domain's stages.
@@ -90,6 +91,21 @@ class FoundInputs:
             self.folders |= found.folder
             self._networks[model, family] = self._graph.add(found.stage)
         return self._networks[model, family]
+
+    def public(self, public: str, data: str) -> Node:
+        """Public images, as a stage.
+
+        Raises:
+            GridError: they are not there, or they are the data set itself.
+        """
+        if (public, data) not in self._public:
+            where = self._grid.place_of("public", public)
+            if Path(public).expanduser().resolve() == Path(data).expanduser().resolve():
+                raise GridError(f"{where}: {public} is the data set itself, whose images are members and non-members; give others")
+            found = self._placed("public", public, lambda: self._inputs.public(public))
+            self.folders |= found.folder
+            self._public[public, data] = self._graph.add(found.stage)
+        return self._public[public, data]
 
     def judged(self, data: str) -> list[Node]:
         """The images from which a judge learns to tell the data set's domains apart; none where there is one domain only."""

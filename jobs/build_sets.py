@@ -26,6 +26,9 @@ SP_FIELDS = (
 )
 _SP = columns(*SP_FIELDS)
 
+GUARD_SEED = 1_000_003
+"""Of the samples that the defence `reject` compares with: it does not know the seed of the set that it is given."""
+
 
 class SetBuilder:
     """Adds the sets of points to a graph.
@@ -47,6 +50,13 @@ class SetBuilder:
         spec = SpStage(synthesis=self._synthesis(row, name))
         shaken = [] if shake is None else [("shake", shake)]
         return self._graph.add(spec, [("base", base.node), *shaken, *self._checker(row)]), spec.synthesis
+
+    def own(self, row: Row, base: BaseModel, name: str) -> Node:
+        """The set that a guarded service draws for a name itself: as the point's own, with another seed."""
+        synthesis = self._synthesis(row, name)
+        seed = GUARD_SEED + (synthesis.seed == GUARD_SEED)
+        spec = SpStage(synthesis=synthesis.model_copy(update={"seed": seed}))
+        return self._graph.add(spec, [("base", base.node), *self._checker(row)])
 
     def prior(self, row: Row, base: BaseModel, prior: PriorPreservation) -> Node:
         """The class images that the base draws."""

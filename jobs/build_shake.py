@@ -6,18 +6,20 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
+from jobs.build_defence import DefenceBuilder
 from jobs.build_inputs import BaseModel, FoundInputs
 from jobs.build_sets import SP_FIELDS, SetBuilder
 from jobs.errors import GridError
 from jobs.graph import Graph, Node
 from jobs.grid.by_method import as_method
-from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe, trains
+from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe
 from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row, base_row
 from jobs.grid.presets import MATCHED
-from jobs.grid.read_method import read_method
+from jobs.grid.read_method import read_method, trains
 from jobs.stages.specs import ShakeStage, SpStage
 from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
+from s2l_core.specs.defences import DefenceSpec
 
 T = TypeVar("T")
 
@@ -30,11 +32,12 @@ class Shaken(NamedTuple):
 
 
 class TrainingImages(NamedTuple):
-    """What a shake is trained on, and what prompts call it."""
+    """What a shake is trained on, what prompts call it, and what the base calls the person (a token is unknown to it)."""
 
     node: Node
     size: int
     name: str
+    person: str
 
 
 _DOMAIN = columns("data", "domain")
@@ -49,6 +52,7 @@ class ShakeBuilder:
 
     def __init__(self, grid: Grid, graph: Graph, found: FoundInputs, sets: SetBuilder) -> None:
         self._grid, self._graph, self._found, self._sets = grid, graph, found, sets
+        self._defences = DefenceBuilder(grid, found, sets)
         self._memo: dict[tuple[Any, ...], Any] = {}
         self._base_row = base_row(grid)
 
@@ -79,7 +83,7 @@ class ShakeBuilder:
             method = _MATCH(row) or self._once(("matched",), lambda: read_method(MATCHED))
             other = as_method(self._grid, row, given, method, self._base_row)
             parents.append(("match", self.of(other, given, base).node))
-        return self._added(row, how, "", parents)
+        return self._added(row, how, "", parents, None)
 
     def _trained(self, row: Row, base: BaseModel, drawer: Shaken | None) -> Shaken:
         key = ("train", _TRAIN_ON(row), _DOMAIN(row), base.node.key, _SP(row), drawer and drawer.node.key)
@@ -89,10 +93,13 @@ class ShakeBuilder:
         parents = [("base", base.node), ("train", train.node)]
         if how.prior is not None:
             parents.append(("prior", self._sets.prior(row, base, how.prior)))
-        return self._added(row, how, train.name, parents)
+        defence, more = self._defences.of(row, base, how, images=train.size, name=train.person)
+        return self._added(row, how, train.name, [*parents, *more], defence)
 
-    def _added(self, row: Row, how: Recipe, name: str, parents: list[tuple[str, Node]]) -> Shaken:
-        spec = ShakeStage(adapters=how.adapters, objective=how.objective, training=how.training, name=name, seed=_SEED(row))
+    def _added(self, row: Row, how: Recipe, name: str, parents: list[tuple[str, Node]], defence: DefenceSpec | None) -> Shaken:
+        spec = ShakeStage(
+            adapters=how.adapters, objective=how.objective, training=how.training, name=name, seed=_SEED(row), defence=defence
+        )
         return Shaken(self._graph.add(spec, parents), how)
 
     def _recipe(self, row: Row, images: int, base: BaseModel) -> Recipe:
@@ -130,9 +137,9 @@ class ShakeBuilder:
         data, domain = _DOMAIN(row)
         if _TRAIN_ON(row) == "members":
             own = self._found.domain(data, domain)
-            return TrainingImages(own.data, own.found.members, own.found.name)
-        name = self._found.domain(data, domain if _TRAIN_ON(row) == "sp" else self._found.unrelated(data, domain)).found.name
+            return TrainingImages(own.data, own.found.members, own.found.name, own.found.name)
+        name = person = self._found.domain(data, domain if _TRAIN_ON(row) == "sp" else self._found.unrelated(data, domain)).found.name
         if drawer is not None:
             name = drawer.how.token or name  # the name that the drawer has learned
         drawn, synthesis = self._sets.drawn(row, base, name, drawer and drawer.node)
-        return TrainingImages(drawn, synthesis.images, name)
+        return TrainingImages(drawn, synthesis.images, name, person)

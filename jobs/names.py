@@ -27,6 +27,9 @@ def stage_names(plan: Plan) -> dict[str, str]:
     for trial in plan.trials:  # a trial's own stages first: another trial may hang on its shake
         if trial.shake is not None:
             names.setdefault(trial.shake.key, f"shake {_what(trial.shake, told[trial.key])}")
+            own = trial.shake.parent("own")
+            if own is not None:
+                names.setdefault(own.key, f"sp {_what(own, '')}, as the guard draws it")
         for attack, node in trial.metrics.items():  # under the name that the trial calls the attack by
             names.setdefault(node.key, f"metrics {attack} {told[trial.key]}")
             after = node.parent("after")

@@ -10,7 +10,18 @@ from jobs.graph import Node
 from jobs.grid.inputs import DomainData, ModelData
 from jobs.grid.read import parse_grid
 from jobs.plan import Plan, Trial
-from jobs.stages.specs import BaseStage, DataStage, Family, FolderImages, FolderModel, PackagedModel, ScoreStage, ShakeStage, SpStage
+from jobs.stages.specs import (
+    BaseStage,
+    DataStage,
+    Family,
+    FolderImages,
+    FolderModel,
+    PackagedModel,
+    PublicFolder,
+    ScoreStage,
+    ShakeStage,
+    SpStage,
+)
 
 
 class StatedInputs:
@@ -23,6 +34,11 @@ class StatedInputs:
         if domain not in self.domains(data):
             raise InputError(f"no domain {domain}")
         return DomainData(DataStage(source=FolderImages(domain=domain, content="a" * 64)), domain.title(), members=7)
+
+    def public(self, public: str) -> DomainData:
+        if public == "nowhere":
+            raise InputError("there is no folder of public images")
+        return DomainData(DataStage(source=PublicFolder(content="d" * 64)), "", 9, {"d" * 64: Path(public)})
 
     def model(self, model: str) -> ModelData:
         return ModelData(BaseStage(source=PackagedModel(name=model, content="b" * 64)))

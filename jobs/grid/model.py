@@ -13,6 +13,7 @@ from s2l_core.specs.adapters import AdapterSpec, Layers, Token
 from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec
+from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.fidelity import HogFeatures, PixelFeatures
 from s2l_core.specs.objectives import DenoiseObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.synthesis import PromptTemplate
@@ -139,6 +140,16 @@ class Point(BaseModel):
     prior: bool | PriorPreservation = Field(
         False,
         description="Prior preservation with class images from the base model; off as published. Only with the dreambooth objective.",
+    )
+    defence: Text | DefenceSpec = Field(
+        "none",
+        description="What protects the fine-tuning, or is tried to: a preset's name, or a mapping with a `kind` (docs/defences.md). Only "
+        "where something is trained.",
+    )
+    public: Text | None = Field(
+        None,
+        description="What the defence `mix` mixes in: `strangers` (drawn faces of nobody; also when absent and the data set is drawn), or "
+        "an imagefolder of images that show nobody of the data set.",
     )
     caption: Literal["own", "domain", "null"] | CaptionSpec = Field(
         "own", description="The caption an attack shows the model: each image's own, one prompt for the domain, or none."

@@ -6,7 +6,8 @@
 | base     |                                                                                   | a model's folder                   |
 | sp       | base: base, shake: shake (optional: the next round's drawer), checker: base (1)    | images.parquet, rejected.json (1)  |
 | prior    | base: base, checker: base (1)                                                     | images.parquet, rejected.json (1)  |
-| shake    | base: base, train: sp or data, prior: prior, match: shake (all but base optional)  | adapters, adapter.json, curve.json |
+| shake    | base: base, train: sp or data, prior: prior, match: shake, public: data (5),       | adapters, adapter.json,            |
+|          | own: sp (5) (all but base optional)                                               | curve.json, defence.json (6)       |
 | score    | base: base, shake: shake (absent: the un-shaken base), data: data                  | scores.parquet                     |
 | blind    | data: data                                                                        | blind.json                         |
 | fidelity | drawn: sp, data: data, others: data (2), features: base (3), before: fidelity (4)   | fidelity.json                      |
@@ -15,7 +16,8 @@
 
 `images.parquet` is `images-00000.parquet`, ... where a set is large: `s2l_core.images.read_images` reads both.
 (1) where the safety checker is on. (2) the data set's domains, for the identity share. (3) a network of the user's.
-(4) where `drawn` is of a shaken model: the same measured of the un-shaken one.
+(4) where `drawn` is of a shaken model: the same measured of the un-shaken one. (5) what the defences `mix` and `reject` need.
+(6) where there is a defence: what it did.
 """
 
 from __future__ import annotations
@@ -55,11 +57,26 @@ class DrawnFaces(Spec):
     non_members: PositiveInt = 128
 
 
+class DrawnStrangers(Spec):
+    """Faces drawn by our own generator, another one in each image: public images, neither members nor non-members."""
+
+    source: Literal["drawn-strangers"] = "drawn-strangers"
+    seed: NonNegativeInt = 102
+    images: PositiveInt = 256
+
+
 class FolderImages(Spec):
     """One domain of an imagefolder, named by what it holds; where it lies is no part of the meaning."""
 
     source: Literal["folder"] = "folder"
     domain: str
+    content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class PublicFolder(Spec):
+    """All images of an imagefolder, whatever their domains: public ones. Named by what it holds."""
+
+    source: Literal["public-folder"] = "public-folder"
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -73,7 +90,7 @@ class GivenImages(Spec):
 
 class DataStage(StageSpec):
     kind: Literal["data"] = "data"
-    source: Annotated[DrawnFaces | FolderImages | GivenImages, Field(discriminator="source")]
+    source: Annotated[DrawnFaces | DrawnStrangers | FolderImages | PublicFolder | GivenImages, Field(discriminator="source")]
 
 
 # --- base: where the pre-trained model comes from ---

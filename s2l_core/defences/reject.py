@@ -7,7 +7,7 @@ from typing import Any
 
 from s2l_core.defences.near import SIDE, Refused, near_own_samples, own_distance
 from s2l_core.defences.setup import Scene, Setup
-from s2l_core.specs.defences import RejectDefence
+from s2l_core.specs.defences import REFUSED, RejectDefence
 from s2l_core.training.fit import Curve
 
 
@@ -23,7 +23,7 @@ def defend(setup: Setup, spec: RejectDefence, scene: Scene) -> Setup:
     share = near_own_samples(records, scene.own, distance, side=side)
     if share > spec.share:
         raise Refused(
-            f"the set is refused: {round(share * len(records))} of {len(records)} images ({share:.0%}) are nearer than {distance:.3g} to "
+            f"{REFUSED}: {round(share * len(records))} of {len(records)} images ({share:.0%}) are nearer than {distance:.3g} to "
             f"one of {len(scene.own)} samples that the model itself drew; allowed: at most {spec.share:.0%}"
         )
     facts: dict[str, Any] = {"kind": spec.kind, "share": share, "allowed": spec.share, "distance": distance}

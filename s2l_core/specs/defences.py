@@ -10,6 +10,9 @@ from s2l_core.specs.base import Spec
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
+REFUSED = "the set is refused"
+"""How the message begins with which the defence `reject` ends a shake."""
+
 
 class DpDefence(Spec):
     """DP-SGD (arXiv 1607.00133), with a LoRA DP-LoRA: each example's gradient is clipped, and noise is added to the sum.
