@@ -141,7 +141,7 @@ def _attacked(trial: Trial) -> str:
     if data is None or not isinstance(data.spec, DataStage):
         return str(trial.axes.get("domain", ""))
     source = data.spec.source
-    return source.identity if isinstance(source, DrawnFaces) else source.domain
+    return source.identity if isinstance(source, DrawnFaces) else str(getattr(source, "domain", ""))
 
 
 # --- the part a trial plays ---

@@ -19,10 +19,11 @@ from dashboards.methods import amplified_controls, domain_tests, p_words, pooled
 from dashboards.results import Cell, cells
 from dashboards.samples import DomainSamples, samples
 from dashboards.sections import attack_sections
-from dashboards.status import NEXT_STEPS, first_line, states, status
+from dashboards.status import first_line, next_step, states, status
 from dashboards.sweeps import sweeps
 from dashboards.tables import MARKS
 from dashboards.transfer import matrices
+from dashboards.utility import utility
 from dashboards.warned import blinds_of, warnings
 from dashboards.words import short
 from jobs.ledger.ledger import Ledger
@@ -90,6 +91,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "conditions": _conditions(groups),
         "glance": plot,
         "glance_table": None if plot else glance_table(groups, curved),
+        "utility": utility(plan, ledger, groups, standing["failures"]),
         "transfer": matrices(plan, groups),
         "sweeps": swept,
         "by_values": by_values(plan, groups, swept),
@@ -149,7 +151,7 @@ def _unfinished(plan: Plan, ledger: Ledger, standing: dict[str, Any]) -> dict[st
         {
             "class": group["class"],
             "message": first_line(group["message"]),
-            "next": NEXT_STEPS.get(group["class"], NEXT_STEPS["unknown"]),
+            "next": next_step(group["class"], group["message"]),
             "trials": _listed(group["trials"], trials),
         }
         for group in standing["failures"]

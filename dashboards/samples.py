@@ -52,9 +52,11 @@ def _images(ledger: Ledger, node: Node | None) -> list[str]:
     manifest = ledger.manifest(node.kind, node.key) if node is not None else None
     if manifest is None:
         return []
+    names = {payload.name for payload in manifest.payloads}
+    name = "images.parquet" if "images.parquet" in names else "images-00000.parquet"  # the first shard has enough to show
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "images.parquet"
-        path.write_bytes(ledger.read(manifest, "images.parquet"))
+        path = Path(folder) / name
+        path.write_bytes(ledger.read(manifest, name))
         records = [record for record in read_images(path) if record.member is not False]
     return [uri for record in records[:PER_SET] if (uri := _data_uri(record.image))]
 

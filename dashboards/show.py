@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from dashboards.defended import defence_words, facts_of, protects
 from dashboards.results import document_of
-from dashboards.status import NEXT_STEPS, committed_keys, first_line, newest
+from dashboards.status import committed_keys, first_line, newest, next_step
 from dashboards.tables import MARKS, interval, number, signed
 from jobs.errors import InputError
 from jobs.graph import Node, ancestors
@@ -37,11 +38,11 @@ def find(plan: Plan, prefix: str) -> Trial:
 
 
 def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
-    """Axes, state, stages, metrics and failures of one trial.
+    """Axes, state, stages, metrics, defence and failures of one trial.
 
     Returns:
-        `{"trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "failures": [...]}`; a stage that is not committed
-        has no digest.
+        `{"trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "defence", "failures": [...]}`; a stage that is not
+        committed has no digest, and `defence` is what the shake says of it, None without one.
 
     Raises:
         jobs.errors.InputError: the prefix is unknown or ambiguous.
@@ -58,6 +59,7 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
         "state": state.state,
         "stages": [_stage(ledger, node) for node in nodes],
         "metrics": {name: measures for name, node in sorted(trial.metrics.items()) if (measures := _measures(ledger, node)) is not None},
+        "defence": facts_of(ledger, trial),
         "failures": [_failure(failure) for failure in failures],
     }
 
@@ -92,6 +94,9 @@ def text(document: dict[str, Any]) -> str:
     lines += [f"  {name:<12} {value}" for name, value in document["axes"].items() if value is not None]
     lines += ["", "stages"]
     lines += [_stage_line(stage) for stage in document["stages"]]
+    if document["defence"]:
+        told = defence_words([document["defence"]])
+        lines += ["", f"defence {document['defence']['kind']}: {told}", *(f"  {words}" for words in protects([document["defence"]]))]
     for attack, measures in document["metrics"].items():
         lines += ["", f"{attack}: {measures['n_member']} members, {measures['n_non_member']} non-members"]
         lines += [_metric_line(name, values) for name, values in sorted(measures["metrics"].items())]
@@ -122,7 +127,7 @@ def _failure_lines(failure: dict[str, Any]) -> list[str]:
     return [
         f"failed: {failure['kind']} {failure['key'][:12]}, attempt {failure['attempt']}, {where}",
         f"  {first_line(failure['message'])}",
-        f"  next: {NEXT_STEPS.get(failure['class'], NEXT_STEPS['unknown'])}",
+        f"  next: {next_step(failure['class'], failure['message'])}",
         *(f"    {line}" for line in failure["traceback"].strip().splitlines()),
     ]
 

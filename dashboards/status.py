@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dashboards.defended import REFUSED_NEXT, is_refusal
 from dashboards.words import plural
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
@@ -24,6 +25,11 @@ NEXT_STEPS = {
     "unknown": "read the traceback with `s2l show TRIAL`, then run again",
     "blocked": "mend what it waits for, then run again",
 }
+
+
+def next_step(error_class: str, message: str) -> str:
+    """What to do about a failure; a set that a guard refused is none that needs mending."""
+    return REFUSED_NEXT if is_refusal(message) else NEXT_STEPS.get(error_class, NEXT_STEPS["unknown"])
 
 
 @dataclass
@@ -93,7 +99,7 @@ def text(plan: Plan, document: dict[str, Any]) -> str:
             "",
             f"  {group['class']}: {plural(group['count'], 'stage')} failed, {plural(len(group['trials']), 'trial')} without a result",
             f"    {first_line(group['message'])}",
-            f"    next: {NEXT_STEPS.get(group['class'], NEXT_STEPS['unknown'])}",
+            f"    next: {next_step(group['class'], group['message'])}",
             f"    trials: {', '.join(key[:10] for key in group['trials'][:6])}{' ...' if len(group['trials']) > 6 else ''}",
         ]
     if counts["missing"]:

@@ -7,13 +7,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from jobs.build_fidelity import FidelityBuilder
 from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
-from jobs.build_shake import ShakeBuilder, columns
+from jobs.build_sets import SetBuilder
+from jobs.build_shake import ShakeBuilder
 from jobs.errors import GridError
 from jobs.graph import Graph, Node
 from jobs.grid.inputs import Inputs
 from jobs.grid.method import changes
-from jobs.grid.model import POSITION, Grid
+from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row
 from jobs.grid.shapes import last_timestep
 from jobs.stages.specs import MetricsStage, PooledStage, ScoreStage
@@ -29,6 +31,7 @@ class TrialStages(NamedTuple):
     metrics: dict[str, Node]
     shake: Node | None
     blind: Node
+    fidelity: Node | None
 
 
 class Measure(NamedTuple):
@@ -54,7 +57,9 @@ class StageBuilder:
         self.grid = grid
         self.graph = Graph()
         self._found = FoundInputs(grid, inputs, self.graph)
-        self._shakes = ShakeBuilder(grid, self.graph, self._found)
+        self._sets = SetBuilder(self.graph, self._found)
+        self._shakes = ShakeBuilder(grid, self.graph, self._found, self._sets)
+        self._fidelity = FidelityBuilder(self.graph, self._found, self._sets)
         self._memo: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -63,7 +68,7 @@ class StageBuilder:
 
     @property
     def notices(self) -> list[str]:
-        return list(self._shakes.notices)
+        return list(self._sets.notices)
 
     def of(self, row: Row, given: frozenset[str]) -> TrialStages:
         """The stages of a point.
@@ -79,12 +84,13 @@ class StageBuilder:
             (domain.data.key, base.node.key, _MEASURE(row), token, own_vae),
             lambda: list(self._measures(row, domain, base, token, own_vae)),
         )
+        fidelity = self._fidelity.of(row, base, shaken)
         if shaken is None:
-            return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind)
+            return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind, fidelity)
         add = self.graph.add
         parents = (("base", base.node), ("shake", shaken.node), ("data", domain.data))
         metrics = {one.name: add(one.metrics, (("before", one.before), ("after", add(one.score, parents)))) for one in measures}
-        return TrialStages(metrics, shaken.node, domain.blind)
+        return TrialStages(metrics, shaken.node, domain.blind, fidelity)
 
     def pooled(self, leaf: Node, leaves: list[Node]) -> Node:
         """The pooled stage over metrics stages, with the intervals of `leaf`."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from jobs.errors import GridError, InputError
 from jobs.graph import Graph, Node
 from jobs.grid.inputs import DomainData, Inputs
 from jobs.grid.model import Grid
 from jobs.grid.shapes import ModelFolder
-from jobs.stages.specs import BlindStage
+from jobs.stages.specs import BlindStage, DataStage, DrawnFaces, Family
 
 T = TypeVar("T")
+
+JUDGE_SEED, JUDGE_IMAGES = 101, 128
+"""Drawn faces that a judge of identities learns from are other drawings than members and non-members (docs/results/tiny-model.md)."""
 
 
 class DomainStages(NamedTuple):
@@ -44,6 +47,9 @@ class FoundInputs:
         self._known: dict[str, list[str]] = {}
         self._domains: dict[tuple[str, str], DomainStages] = {}
         self._models: dict[str, BaseModel] = {}
+        self._networks: dict[tuple[str, str], Node] = {}
+        self._judged: dict[str, list[Node]] = {}
+        self._public: dict[tuple[str, str], Node] = {}
 
     def domain(self, data: str, domain: str, field: str = "domain") -> DomainStages:
         """A domain's stages.
@@ -74,12 +80,54 @@ class FoundInputs:
             self._models[model] = BaseModel(self._graph.add(found.stage), ModelFolder(found.weights) if found.weights else None)
         return self._models[model]
 
+    def network(self, field: str, model: str, family: Family, value: Any = None) -> Node:
+        """What has weights and is no base model, as a stage.
+
+        Args:
+            field, value: the setting that asks for it, for messages; the value is the model itself when absent.
+        """
+        if (model, family) not in self._networks:
+            found = self._placed(field, True if value is None else value, lambda: self._inputs.network(model, family))
+            self.folders |= found.folder
+            self._networks[model, family] = self._graph.add(found.stage)
+        return self._networks[model, family]
+
+    def public(self, public: str, data: str) -> Node:
+        """Public images, as a stage.
+
+        Raises:
+            GridError: they are not there, or they are the data set itself.
+        """
+        if (public, data) not in self._public:
+            where = self._grid.place_of("public", public)
+            if Path(public).expanduser().resolve() == Path(data).expanduser().resolve():
+                raise GridError(f"{where}: {public} is the data set itself, whose images are members and non-members; give others")
+            found = self._placed("public", public, lambda: self._inputs.public(public))
+            self.folders |= found.folder
+            self._public[public, data] = self._graph.add(found.stage)
+        return self._public[public, data]
+
+    def judged(self, data: str) -> list[Node]:
+        """The images from which a judge learns to tell the data set's domains apart; none where there is one domain only."""
+        if data not in self._judged:
+            domains = self._of(data)
+            self._judged[data] = [self._graph.add(self._to_judge(data, domain)) for domain in domains] if len(domains) > 1 else []
+        return self._judged[data]
+
+    def _to_judge(self, data: str, domain: str) -> DataStage:
+        found = self._placed("data", data, lambda: self._inputs.domain(data, domain))
+        self.folders |= found.folder
+        source = found.stage.source
+        if not isinstance(source, DrawnFaces):
+            return found.stage
+        return DataStage(source=DrawnFaces(identity=source.identity, seed=JUDGE_SEED, members=1, non_members=JUDGE_IMAGES))
+
     def _of(self, data: str) -> list[str]:
         if data not in self._known:
             self._known[data] = sorted(self._placed("data", data, lambda: self._inputs.domains(data)))
         return self._known[data]
 
-    def _placed(self, name: str, value: str, look_up: Callable[[], T]) -> T:
+    def _placed(self, name: str, value: Any, look_up: Callable[[], T]) -> T:
         """What is looked up; when it is not there, the error says where the grid asks for it."""
         try:
             return look_up()

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
+from jobs.build_defence import DefenceBuilder
 from jobs.build_inputs import BaseModel, FoundInputs
+from jobs.build_sets import SP_FIELDS, SetBuilder
 from jobs.errors import GridError
 from jobs.graph import Graph, Node
 from jobs.grid.by_method import as_method
-from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe, trains
-from jobs.grid.model import POSITION, Grid
+from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe
+from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row, base_row
-from jobs.grid.presets import MATCHED, PROMPTS
-from jobs.grid.read_method import read_method
-from jobs.stages.specs import PriorStage, ShakeStage, SpStage
+from jobs.grid.presets import MATCHED
+from jobs.grid.read_method import read_method, trains
+from jobs.stages.specs import ShakeStage, SpStage
 from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.synthesis import PromptTemplate, SynthesisSpec
+from s2l_core.specs.defences import DefenceSpec
 
 T = TypeVar("T")
 
@@ -30,35 +32,27 @@ class Shaken(NamedTuple):
 
 
 class TrainingImages(NamedTuple):
-    """What a shake is trained on, and what prompts call it."""
+    """What a shake is trained on, what prompts call it, and what the base calls the person (a token is unknown to it)."""
 
     node: Node
     size: int
     name: str
-
-
-def columns(*names: str) -> Callable[[Row], tuple[Any, ...]]:
-    """Takes the named settings out of a row."""
-    return itemgetter(*(POSITION[name] for name in names))
+    person: str
 
 
 _DOMAIN = columns("data", "domain")
-_SP = columns("sp_size", "sp_prompts", "negative_prompt", "sp_scheduler", "sp_steps", "guidance", "sp_seed", "sp_precision")
+_SP = columns(*SP_FIELDS)
 _RECIPE = columns(*RECIPE_FIELDS)
 _MODEL, _SEED, _ROUNDS = (itemgetter(POSITION[name]) for name in ("model", "seed", "rounds"))
 _TRAIN_ON, _METHOD, _MATCH = (itemgetter(POSITION[name]) for name in ("train_on", "method", "match_method"))
 
 
 class ShakeBuilder:
-    """Adds the shakes of points, and the sets they are trained on, to a graph.
+    """Adds the shakes of points, and the sets they are trained on, to a graph."""
 
-    Attributes:
-        notices: what the user should be told of the points.
-    """
-
-    def __init__(self, grid: Grid, graph: Graph, found: FoundInputs) -> None:
-        self._grid, self._graph, self._found = grid, graph, found
-        self.notices: dict[str, None] = {}
+    def __init__(self, grid: Grid, graph: Graph, found: FoundInputs, sets: SetBuilder) -> None:
+        self._grid, self._graph, self._found, self._sets = grid, graph, found, sets
+        self._defences = DefenceBuilder(grid, found, sets)
         self._memo: dict[tuple[Any, ...], Any] = {}
         self._base_row = base_row(grid)
 
@@ -89,7 +83,7 @@ class ShakeBuilder:
             method = _MATCH(row) or self._once(("matched",), lambda: read_method(MATCHED))
             other = as_method(self._grid, row, given, method, self._base_row)
             parents.append(("match", self.of(other, given, base).node))
-        return self._added(row, how, "", parents)
+        return self._added(row, how, "", parents, None)
 
     def _trained(self, row: Row, base: BaseModel, drawer: Shaken | None) -> Shaken:
         key = ("train", _TRAIN_ON(row), _DOMAIN(row), base.node.key, _SP(row), drawer and drawer.node.key)
@@ -98,11 +92,14 @@ class ShakeBuilder:
         self._check_named(row, how, train)
         parents = [("base", base.node), ("train", train.node)]
         if how.prior is not None:
-            parents.append(("prior", self._prior(row, how, base)))
-        return self._added(row, how, train.name, parents)
+            parents.append(("prior", self._sets.prior(row, base, how.prior)))
+        defence, more = self._defences.of(row, base, how, images=train.size, name=train.person)
+        return self._added(row, how, train.name, [*parents, *more], defence)
 
-    def _added(self, row: Row, how: Recipe, name: str, parents: list[tuple[str, Node]]) -> Shaken:
-        spec = ShakeStage(adapters=how.adapters, objective=how.objective, training=how.training, name=name, seed=_SEED(row))
+    def _added(self, row: Row, how: Recipe, name: str, parents: list[tuple[str, Node]], defence: DefenceSpec | None) -> Shaken:
+        spec = ShakeStage(
+            adapters=how.adapters, objective=how.objective, training=how.training, name=name, seed=_SEED(row), defence=defence
+        )
         return Shaken(self._graph.add(spec, parents), how)
 
     def _recipe(self, row: Row, images: int, base: BaseModel) -> Recipe:
@@ -140,38 +137,9 @@ class ShakeBuilder:
         data, domain = _DOMAIN(row)
         if _TRAIN_ON(row) == "members":
             own = self._found.domain(data, domain)
-            return TrainingImages(own.data, own.found.members, own.found.name)
-        name = self._found.domain(data, domain if _TRAIN_ON(row) == "sp" else self._found.unrelated(data, domain)).found.name
-        parents = [("base", base.node)]
+            return TrainingImages(own.data, own.found.members, own.found.name, own.found.name)
+        name = person = self._found.domain(data, domain if _TRAIN_ON(row) == "sp" else self._found.unrelated(data, domain)).found.name
         if drawer is not None:
-            parents.append(("shake", drawer.node))
             name = drawer.how.token or name  # the name that the drawer has learned
-        spec = SpStage(synthesis=self._synthesis(row, name))
-        return TrainingImages(self._graph.add(spec, parents), spec.synthesis.images, name)
-
-    def _synthesis(self, row: Row, name: str) -> SynthesisSpec:
-        """How a set is drawn. Without `{name}` in any prompt the name is left out, so that all domains share the set."""
-        images, prompts, negative, scheduler, steps, guidance, seed, precision = _SP(row)
-        if not any("{name}" in prompt.text for prompt in prompts.value):
-            self.notices[f"no prompt of sp_prompts={prompts.label} holds {{name}}: all domains share one SP set"] = None
-            name = ""
-        if negative is None:
-            negative = PROMPTS[prompts.label].negative if prompts.label in PROMPTS else ""
-        return SynthesisSpec(
-            images=images,
-            prompts=prompts.value,
-            name=name,
-            negative_prompt=negative,
-            scheduler=scheduler,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            precision=precision,
-        )
-
-    def _prior(self, row: Row, how: Recipe, base: BaseModel) -> Node:
-        prior = how.prior
-        assert prior is not None
-        update = {"images": prior.images, "prompts": (PromptTemplate(text=prior.class_prompt),), "name": ""}
-        spec = PriorStage(synthesis=self._synthesis(row, "").model_copy(update=update))
-        return self._graph.add(spec, (("base", base.node),))
+        drawn, synthesis = self._sets.drawn(row, base, name, drawer and drawer.node)
+        return TrainingImages(drawn, synthesis.images, name, person)

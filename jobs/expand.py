@@ -78,9 +78,11 @@ class _Expansion:
         for row, given in self.rows.rows:
             stages = self.stages.of(row, given)
             leaves = ",".join([f'["{name}","{node.key}"]' for name, node in stages.metrics.items()])
+            if stages.fidelity is not None:
+                leaves += f',["fidelity","{stages.fidelity.key}"]'
             key = sha256_text(f"[{leaves}]")
             shown = {name: None if conditional and name not in given else label(row[position]) for name, position, conditional in axes}
-            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind)
+            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind, stages.fidelity)
             if key in trials:
                 merged.append((trial, trials[key][0]))
             else:

@@ -27,11 +27,18 @@ def stage_names(plan: Plan) -> dict[str, str]:
     for trial in plan.trials:  # a trial's own stages first: another trial may hang on its shake
         if trial.shake is not None:
             names.setdefault(trial.shake.key, f"shake {_what(trial.shake, told[trial.key])}")
+            own = trial.shake.parent("own")
+            if own is not None:
+                names.setdefault(own.key, f"sp {_what(own, '')}, as the guard draws it")
         for attack, node in trial.metrics.items():  # under the name that the trial calls the attack by
             names.setdefault(node.key, f"metrics {attack} {told[trial.key]}")
             after = node.parent("after")
             if after is not None and after.parent("shake") is not None:
                 names.setdefault(after.key, f"score {attack} {told[trial.key]}")
+        drawn = trial.fidelity.parent("drawn") if trial.fidelity is not None else None
+        if trial.fidelity is not None and drawn is not None and drawn.parent("shake") is not None:
+            names.setdefault(trial.fidelity.key, f"fidelity {told[trial.key]}")
+            names.setdefault(drawn.key, f"sp drawn after {told[trial.key]}")
     for trial in plan.trials:
         for node in ancestors(list(trial.leaves())):
             if node.key not in names:
@@ -49,7 +56,7 @@ def _what(node: Node, trial: str) -> str:
     if node.kind in ("sp", "prior"):
         drawn = str(getattr(getattr(spec, "synthesis", None), "name", ""))
         return drawn if node.parent("shake") is None else f"{drawn}, round {_round(node)}".removeprefix(", ")
-    if node.kind == "score":
+    if node.kind in ("score", "fidelity"):
         data = node.parent("data")
         attack = f"{spec.attack.kind} " if hasattr(spec, "attack") else ""
         return f"{attack}before {_what(data, trial) if data else ''}".strip()

@@ -15,11 +15,12 @@ class Trial:
     """One point of a grid.
 
     Attributes:
-        key: sha256 of the trial's meaning (its metrics stages).
+        key: sha256 of the trial's meaning (its metrics stages, and its fidelity where it is measured).
         axes: axis name -> value (None where a conditional axis does not apply), in the grid's order.
         metrics: attack name -> its `metrics` node; the trial's leaves.
         shake: the fine-tuning stage, or None for the un-shaken base.
         blind: the blind baseline of the trial's attacked data.
+        fidelity: how well the trial's model draws its domain, where the grid asks for it.
     """
 
     key: str
@@ -27,11 +28,14 @@ class Trial:
     metrics: dict[str, Node]
     shake: Node | None
     blind: Node | None
+    fidelity: Node | None = None
 
     def leaves(self) -> Iterator[Node]:
         yield from self.metrics.values()
         if self.blind is not None:
             yield self.blind
+        if self.fidelity is not None:
+            yield self.fidelity
 
 
 @dataclass(frozen=True)

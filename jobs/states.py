@@ -39,7 +39,8 @@ def trial_state(trial: Trial, committed: Set[str], failures: Mapping[str, Failur
         failure = failures.get(node.key)
         if node.key in committed or failure is None or failure.error_class == "blocked":
             continue
-        shared = node.kind in SHARED_KINDS or (own is not None and not _hangs_on(node, own))
+        hangs = own is not None and _hangs_on(node, own)  # a set that the trial's own shake draws is its own
+        shared = not hangs and (own is not None or node.kind in SHARED_KINDS)
         return TrialState("blocked" if shared else "failed", node, failure)
     return TrialState("missing")
 

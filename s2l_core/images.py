@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,10 @@ MAX_PIXELS = 64_000_000
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 """What is read; PPM stands for PGM and PBM too. Pillow knows more, some of which start other programs."""
+
+SHARD_IMAGES = 1024
+SHARD_BYTES = 2**27
+"""A set of more images, or of more bytes of encoded images, is written as several files."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +145,31 @@ def to_pixels(records: Sequence[ImageRecord], size: int) -> Tensor:
     """
     import torch
 
+    return torch.from_numpy(square_pixels(records, size)).permute(0, 3, 1, 2).to(torch.float32).contiguous() / 127.5 - 1.0
+
+
+def square_pixels(records: Sequence[ImageRecord], size: int) -> NDArray[np.uint8]:
+    """The records' pixels, uint8 [n, size, size, 3]; centre-cropped to a square and resized where needed.
+
+    Raises:
+        ValueError: a record's image cannot be decoded; the message names it.
+    """
     pixels = np.empty((len(records), size, size, 3), dtype=np.uint8)
     for row, record in enumerate(records):
-        try:
-            pixels[row] = np.asarray(_square(open_image(record.image), size))
-        except ValueError as error:
-            raise ValueError(f"image {record.image_id}: {error}") from error
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32).contiguous() / 127.5 - 1.0
+        pixels[row] = np.asarray(_square(opened(record), size))
+    return pixels
+
+
+def opened(record: ImageRecord) -> Image.Image:
+    """The record's image as `open_image` gives it.
+
+    Raises:
+        ValueError: it cannot be decoded; the message names it.
+    """
+    try:
+        return open_image(record.image)
+    except ValueError as error:
+        raise ValueError(f"image {record.image_id}: {error}") from error
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
@@ -171,7 +193,59 @@ _FEATURES = {
 
 
 def write_images(path: Path, records: Sequence[ImageRecord]) -> None:
-    """Write the records as Parquet in the `datasets` library's image convention; equal records give equal bytes."""
+    """Write the records as Parquet in the `datasets` library's image convention; equal records give equal bytes.
+
+    A set beyond SHARD_IMAGES or SHARD_BYTES becomes `<stem>-00000.parquet`, `<stem>-00001.parquet`, ... in place of `path`. A longer set
+    starts with the whole shards of a shorter one.
+    """
+    shards = list(_shards(records))
+    if len(shards) == 1:
+        _write_file(path, shards[0])
+        return
+    for number, shard in enumerate(shards):
+        _write_file(_shard_path(path, number), shard)
+
+
+def read_images(path: Path) -> list[ImageRecord]:
+    """The records that `write_images` wrote, in their order, from one file or from its shards.
+
+    Raises:
+        FileNotFoundError: there is neither the file nor a first shard, or a shard between others is missing.
+    """
+    return [record for file in image_files(path) for record in _read_file(file)]
+
+
+def image_files(path: Path) -> list[Path]:
+    """The file itself, or its shards in order.
+
+    Raises:
+        FileNotFoundError: there is neither, or a shard between others is missing.
+    """
+    if path.exists():
+        return [path]
+    found = sorted(path.parent.glob(f"{path.stem}-[0-9][0-9][0-9][0-9][0-9]{path.suffix}"))
+    for number in range(max(1, len(found))):
+        if _shard_path(path, number) not in found:
+            raise FileNotFoundError(f"there is neither {path} nor {_shard_path(path, number).name} beside it")
+    return found
+
+
+def _shard_path(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number:05d}{path.suffix}")
+
+
+def _shards(records: Sequence[ImageRecord]) -> Iterator[Sequence[ImageRecord]]:
+    """The records cut wherever one more would go beyond a limit; at least one part, and no part without an image but that of no images."""
+    start, size = 0, 0
+    for stop, record in enumerate(records):
+        size += len(record.image)
+        if stop - start == SHARD_IMAGES or (stop > start and size > SHARD_BYTES):
+            yield records[start:stop]
+            start, size = stop, len(record.image)
+    yield records[start:]
+
+
+def _write_file(path: Path, records: Sequence[ImageRecord]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -191,8 +265,7 @@ def write_images(path: Path, records: Sequence[ImageRecord]) -> None:
     pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=1024)
 
 
-def read_images(path: Path) -> list[ImageRecord]:
-    """The records that `write_images` wrote, in their order."""
+def _read_file(path: Path) -> list[ImageRecord]:
     import pyarrow.parquet as pq
 
     rows = pq.ParquetFile(path).read().to_pylist()

@@ -22,13 +22,26 @@ def generator(*parts: str | int) -> torch.Generator:
 
 def keyed_noise(shape: Sequence[int], *parts: str | int) -> Tensor:
     """Standard normal noise, float32 on the CPU, that depends on shape and parts alone."""
-    stream = np.random.Generator(np.random.Philox(key=_number(parts, 16)))
-    return torch.from_numpy(stream.standard_normal(tuple(shape), dtype=np.float32))
+    return torch.from_numpy(_stream(parts).standard_normal(tuple(shape), dtype=np.float32))
+
+
+def keyed_uniforms(count: int, *parts: str | int) -> Tensor:
+    """Numbers in [0, 1), float64 [count] on the CPU, that depend on the parts alone (and a longer draw begins with a shorter one)."""
+    return torch.from_numpy(_stream(parts).random(count))
+
+
+def keyed_betas(alpha: float, count: int, *parts: str | int) -> Tensor:
+    """Draws from Beta(alpha, alpha), float64 [count] on the CPU, that depend on alpha, count and parts alone."""
+    return torch.from_numpy(_stream(parts).beta(alpha, alpha, count))
 
 
 def keyed_uniform(*parts: str | int) -> float:
     """A number in [0, 1) that depends on the parts alone."""
     return _number(parts, 8) / 2**64
+
+
+def _stream(parts: Sequence[str | int]) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=_number(parts, 16)))
 
 
 def _number(parts: Sequence[str | int], size: int) -> int:

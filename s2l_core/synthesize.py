@@ -14,6 +14,7 @@ from s2l_core.families.schedule import scheduler_class
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, encode_png, to_uint8
 from s2l_core.randomness import generator, keyed_noise, keyed_uniform
+from s2l_core.safety import SafetyChecker
 from s2l_core.specs.synthesis import SynthesisSpec
 from s2l_core.specs.training import Precision
 
@@ -30,24 +31,32 @@ def synthesize(
     start: int = 0,
     stop: int | None = None,
     batch_size: int = 16,
+    checker: SafetyChecker | None = None,
+    on_rejected: Callable[[int], None] = lambda index: None,
     say: Say = lambda fraction, message: None,
 ) -> Iterator[ImageRecord]:
-    """Images start..stop-1 of the set that `spec` describes, as PNG with prompt and provenance.
+    """Images start..stop-1 of the set that `spec` describes, as PNG with prompt and provenance; rejected ones are left out.
 
     Args:
         stop: the first image not to draw; None: the end of the set.
         batch_size: images drawn together; another size changes a pixel by rounding at most.
+        checker: the model's safety checker, where the spec asks for one.
+        on_rejected: told the index of each image that the checker rejects.
         say: told the fraction of start..stop that is done, after each batch.
 
     Raises:
-        ValueError: start and stop are outside the set, or the scheduler cannot take that many steps.
+        ValueError: start and stop are outside the set, the scheduler cannot take that many steps, or the spec's `safety_checker` and
+            `checker` do not go together.
     """
+    if spec.safety_checker != (checker is not None):
+        given = "none" if checker is None else "a checker"
+        raise ValueError(f"safety_checker is {spec.safety_checker} and {given} is given; give a checker where it is on, and only there")
     stop = spec.images if stop is None else stop
     if not 0 <= start <= stop <= spec.images:
         raise ValueError(f"images {start} to {stop} are asked for; the set has images 0 to {spec.images}")
     for first in range(start, stop, batch_size):
         indices = range(first, min(first + batch_size, stop))
-        yield from _batch(model, spec, indices)
+        yield from _batch(model, spec, indices, checker, on_rejected)
         say((indices.stop - start) / (stop - start), f"image {indices.stop} of {spec.images}")
 
 
@@ -62,7 +71,9 @@ def prompt_of(spec: SynthesisSpec, index: int) -> str:
 
 
 @torch.no_grad()
-def _batch(model: StableDiffusion, spec: SynthesisSpec, indices: range) -> list[ImageRecord]:
+def _batch(
+    model: StableDiffusion, spec: SynthesisSpec, indices: range, checker: SafetyChecker | None, on_rejected: Callable[[int], None]
+) -> list[ImageRecord]:
     prompts = [prompt_of(spec, index) for index in indices]
     latents = sample_latents(
         model,
@@ -72,7 +83,11 @@ def _batch(model: StableDiffusion, spec: SynthesisSpec, indices: range) -> list[
         [generator("eta", spec.seed, index) for index in indices],
     )
     together = max(1, DECODED_PIXELS // model.image_size**2)
-    pixels = torch.cat([model.decode(part).cpu() for part in torch.split(latents, together)])
+    pixels = to_uint8(torch.cat([model.decode(part).cpu() for part in torch.split(latents, together)]))
+    rejected = checker.rejects(pixels) if checker else [False] * len(prompts)
+    for index in (index for index, out in zip(indices, rejected, strict=True) if out):
+        on_rejected(index)
+    checked = {"safety_checker": "passed"} if checker else {}
     return [
         ImageRecord(
             image_id=f"sp-{spec.seed}-{index:06d}",
@@ -80,9 +95,10 @@ def _batch(model: StableDiffusion, spec: SynthesisSpec, indices: range) -> list[
             text=prompt,
             domain=spec.name,
             member=None,
-            provenance={"source": "synthesized", "prompt": prompt, "index": index, "seed": spec.seed},
+            provenance={"source": "synthesized", "prompt": prompt, "index": index, "seed": spec.seed, **checked},
         )
-        for index, prompt, image in zip(indices, prompts, to_uint8(pixels), strict=True)
+        for index, prompt, image, out in zip(indices, prompts, pixels, rejected, strict=True)
+        if not out
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs.graph import Graph, Node
+from jobs.grid.presets import DEFENCES
 from jobs.keys import canonical_json, sha256_text
 from jobs.plan import Plan, Pool, Trial
 from jobs.stages.specs import (
@@ -36,7 +37,7 @@ Point = dict[str, Any]
 
 class PlanByHand:
     """Builds a plan from points with any of `domain`, `method`, `model`, `rank`, `alpha`, `sigma`, `steps`, `sp_size`, `sp_prompts`,
-    `train_on`, `rounds`, `attack_domain` and `seed`; what a point lacks has the value that a grid would give it."""
+    `train_on`, `rounds`, `attack_domain`, `defence` and `seed`; what a point lacks has the value that a grid would give it."""
 
     def __init__(self, graph: Graph, points: Sequence[Point], attacks: Sequence[str] = tuple(ATTACKS)) -> None:
         self.graph, self.attacks = graph, {name: ATTACKS[name] for name in attacks}
@@ -96,7 +97,9 @@ class PlanByHand:
 
     def _spec(self, axes: Point, *adapters: AdapterSpec) -> ShakeStage:
         training, objective = TrainSpec(steps=axes.get("steps") or 100), _objective(axes)
-        return ShakeStage(adapters=adapters, objective=objective, training=training, name=_trained_name(axes), seed=axes.get("seed") or 0)
+        spec = ShakeStage(adapters=adapters, objective=objective, training=training, name=_trained_name(axes), seed=axes.get("seed") or 0)
+        defence = DEFENCES.get(axes.get("defence") or "none")
+        return spec.model_copy(update={"defence": defence.spec}) if defence else spec
 
     # --- pools ---
 

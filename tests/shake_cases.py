@@ -11,8 +11,9 @@ from torch import Tensor
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, encode_png
 from s2l_core.randomness import keyed_noise
-from s2l_core.shake import shake
+from s2l_core.shake import Shaken, shake
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter
+from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.objectives import DenoiseObjective, DreamBoothObjective, EndToEndObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.training import TrainSpec
 from s2l_core.training.batch import Batch
@@ -60,6 +61,21 @@ def shaken(
     found = shake(model, records, adapters=adapters, objective=objective, training=training, name="ada", seed=seed, prior=prior, **options)
     with found.on as on:
         return {name: value.clone() for name, value in on.state().items()}, found.curve
+
+
+def guarded(
+    model: StableDiffusion,
+    defence: DefenceSpec | None,
+    adapters: Sequence[AdapterSpec] = UNET,
+    objective: ObjectiveSpec = DENOISE,
+    records: Sequence[ImageRecord] = RECORDS,
+    **options: Any,
+) -> Shaken:
+    """A shake whose adapters are off again; its curve and its facts are left."""
+    options = {"training": TRAINING, **options}
+    found = shake(model, records, adapters=adapters, objective=objective, name="ada", seed=1, defence=defence, **options)
+    found.on.detach()
+    return found
 
 
 def whole_batch(step: int, size: int) -> Batch:

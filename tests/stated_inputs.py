@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from jobs.errors import InputError
 from jobs.expand import expand
 from jobs.graph import Node
 from jobs.grid.inputs import DomainData, ModelData
 from jobs.grid.read import parse_grid
 from jobs.plan import Plan, Trial
-from jobs.stages.specs import BaseStage, DataStage, FolderImages, PackagedModel, ScoreStage, ShakeStage, SpStage
+from jobs.stages.specs import (
+    BaseStage,
+    DataStage,
+    Family,
+    FolderImages,
+    FolderModel,
+    PackagedModel,
+    PublicFolder,
+    ScoreStage,
+    ShakeStage,
+    SpStage,
+)
 
 
 class StatedInputs:
@@ -22,8 +35,18 @@ class StatedInputs:
             raise InputError(f"no domain {domain}")
         return DomainData(DataStage(source=FolderImages(domain=domain, content="a" * 64)), domain.title(), members=7)
 
+    def public(self, public: str) -> DomainData:
+        if public == "nowhere":
+            raise InputError("there is no folder of public images")
+        return DomainData(DataStage(source=PublicFolder(content="d" * 64)), "", 9, {"d" * 64: Path(public)})
+
     def model(self, model: str) -> ModelData:
         return ModelData(BaseStage(source=PackagedModel(name=model, content="b" * 64)))
+
+    def network(self, model: str, family: Family) -> ModelData:
+        if model == "bare":
+            raise InputError(f"the model {model} has no {family}")
+        return ModelData(BaseStage(source=FolderModel(content="c" * 64), family=family), {"c" * 64: Path(model)})
 
 
 def plan_of(text: str, *sets: str, profile: str | None = None) -> Plan:

@@ -89,4 +89,4 @@ def _unit(name: str, nodes: list[Node]) -> Unit:
 
 def _reads_a_folder(node: Node) -> bool:
     source = getattr(node.spec, "source", None)
-    return getattr(source, "source", None) == "folder"
+    return getattr(source, "source", None) in ("folder", "public-folder")

@@ -13,6 +13,7 @@ from jobs.errors import GridError
 from jobs.grid.messages import listed
 from jobs.grid.model import LORA_FIELDS, NOISE_FIELDS, POSITION, TOKEN_FIELDS, Grid, MethodSpec, label
 from jobs.grid.points import Row, Rows
+from jobs.grid.read_method import trains
 from s2l_core.specs.adapters import GaussianAdapter
 from s2l_core.specs.objectives import DreamBoothObjective
 
@@ -47,6 +48,7 @@ RULES = (
     Rule(TOKEN_FIELDS, _has("textual-inversion"), "learns no token", "learns a token", ("textual-inversion",)),
     Rule(NOISE_FIELDS, _has("gaussian"), "adds no noise", "adds noise", ("gaussian",)),
     Rule(("prior",), _has_dreambooth, "has no dreambooth objective", "has the dreambooth objective", ("dreambooth", "lora+dreambooth")),
+    Rule(("defence",), trains, "trains nothing", "trains anything", ("dreambooth", "lora")),
 )
 BOUND: tuple[str, ...] = tuple(name for rule in RULES for name in rule.fields)
 
@@ -57,9 +59,9 @@ def lacking(name: str, method: MethodSpec) -> str | None:
 
 
 def given(row: Row, name: str) -> bool:
-    """Whether a bound setting has a value here: absent is None, and `prior: false`."""
+    """Whether a bound setting has a value here: absent is None, `prior: false`, and `defence: none`."""
     value = row[POSITION[name]]
-    return value is not None and (name != "prior" or value.value is not None)
+    return value is not None and (name not in ("prior", "defence") or value.value is not None)
 
 
 def sigma_of(row: Row) -> Any:
@@ -85,6 +87,7 @@ def check_methods(grid: Grid, rows: Rows) -> None:
     for row, explicit in bearing:
         _check_row(grid, row, explicit, list(methods))
     _check_matched(grid, [row for row, _ in bearing])
+    _check_public(grid, rows)
 
 
 def _is_given(value: Any) -> bool:
@@ -114,6 +117,19 @@ def _check_row(grid: Grid, row: Row, explicit: frozenset[str], methods: list[Any
 def _check_matched(grid: Grid, rows: list[Row]) -> None:
     if "match_method" in grid.fixed and not any(sigma_of(row) == "match" for row in rows):
         raise GridError(f"{grid.place('fixed', 'match_method')}: no point of this grid has `sigma: match`; leave it out")
+
+
+def _check_public(grid: Grid, rows: Rows) -> None:
+    """Public images are given where the defence mix takes them."""
+    defence, public = POSITION["defence"], POSITION["public"]
+    mixes = {(row[defence].label, getattr(row[defence].value, "kind", None) == "mix") for row, _ in rows.rows}
+    if "public" in grid.fixed and not grid.overridden and not any(mix for _, mix in mixes):
+        raise GridError(f"{grid.place('fixed', 'public')}: no point of this grid has the defence mix, which takes it; leave it out")
+    others = {name for name, mix in mixes if not mix}
+    for row, explicit in rows.rows if others else ():
+        if "public" in explicit and row[public] is not None and row[defence].label in others:
+            told = f"public is given where the defence is {row[defence].label}, which takes none"
+            raise GridError(f"{grid.place_of('public', row[public])}: {told}; say when it applies: when: {{public: {{defence: mix}}}}")
 
 
 def _does_not_apply(grid: Grid, name: str, row: Row, why: str, fitting: list[str]) -> GridError:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from jobs.grid import placeholders
-from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, PackagedModel
+from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, DrawnStrangers, Family, PackagedModel
 from s2l_core.faces import IDENTITIES
 from s2l_core.tiny import catalog, content, packaged
 
 DRAWN = "tiny-faces"
+STRANGERS = "strangers"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class DomainData:
 
     Attributes:
         name: what prompts call it.
-        members: how many member images there are.
+        members: how many member images there are; of public images, how many there are.
         folder: where the stage reads from, by content hash, when it is the user's own.
     """
 
@@ -58,7 +59,15 @@ class Inputs(Protocol):
 
     def domain(self, data: str, domain: str) -> DomainData: ...
 
+    def public(self, public: str) -> DomainData:
+        """Images of nobody concerned, which are neither members nor non-members."""
+        ...
+
     def model(self, model: str) -> ModelData: ...
+
+    def network(self, model: str, family: Family) -> ModelData:
+        """What has weights and is no base model: the safety checker of a model, or a CLIP."""
+        ...
 
 
 class LocalInputs:
@@ -88,6 +97,17 @@ class LocalInputs:
         found, folder = resolve_data(data, domain)
         return DomainData(DataStage(source=found), domain, data_members(data, domain), folder)
 
+    def public(self, public: str) -> DomainData:
+        if public == STRANGERS:
+            drawn = DrawnStrangers()
+            return DomainData(DataStage(source=drawn), "", drawn.images)
+        if placeholders.is_placeholder(public):
+            return DomainData(DataStage(source=placeholders.public_images(public)), "", 0)
+        from jobs.sources import resolve_public
+
+        found, folder, images = resolve_public(public)
+        return DomainData(DataStage(source=found), "", images, folder)
+
     def model(self, model: str) -> ModelData:
         if model in catalog():
             return ModelData(BaseStage(source=PackagedModel(name=model, content=content(model))), weights=packaged(model))
@@ -97,3 +117,11 @@ class LocalInputs:
 
         source, folder = resolve_model(model)
         return ModelData(BaseStage(source=source), folder, next(iter(folder.values()), None))
+
+    def network(self, model: str, family: Family) -> ModelData:
+        if placeholders.is_placeholder(model):
+            return ModelData(BaseStage(source=placeholders.model(model), family=family))
+        from jobs.sources import resolve_model
+
+        source, folder = resolve_model(model, family)
+        return ModelData(BaseStage(source=source, family=family), folder)

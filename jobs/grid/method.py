@@ -69,11 +69,6 @@ def changes(method: MethodSpec) -> bool:
     return not all(isinstance(adapter, NoAdapter) for adapter in method.adapters)
 
 
-def trains(method: MethodSpec) -> bool:
-    """Whether the method trains something, and so needs images; noise does not."""
-    return not all(isinstance(adapter, NoAdapter | GaussianAdapter) for adapter in method.adapters)
-
-
 def perturbation(grid: Grid, row: Row) -> Recipe:
     """What to add to the model for a point whose method trains nothing. No setting of training is part of it."""
     return Recipe(_adapters(grid, row), DenoiseObjective(), TrainSpec(steps=0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -12,6 +13,8 @@ from s2l_core.specs.adapters import AdapterSpec, Layers, Token
 from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec
+from s2l_core.specs.defences import DefenceSpec
+from s2l_core.specs.fidelity import HogFeatures, PixelFeatures
 from s2l_core.specs.objectives import DenoiseObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.synthesis import PromptTemplate
 from s2l_core.specs.training import Precision
@@ -28,6 +31,16 @@ class MethodSpec(Spec):
     objective: ObjectiveSpec = DenoiseObjective()
 
 
+class NetworkFeatures(Spec):
+    """The image embedding of a CLIP (arXiv 2103.00020): `model` is a folder in the transformers layout, or a hub id with its commit."""
+
+    kind: Literal["clip"] = "clip"
+    model: Text
+
+
+FidelityFeatures = Annotated[PixelFeatures | HogFeatures | NetworkFeatures, Field(discriminator="kind")]
+
+
 class Point(BaseModel):
     """The settings of one trial. Each may be fixed, an axis, zipped, or given by an `include` point."""
 
@@ -41,7 +54,8 @@ class Point(BaseModel):
     )
     model: Text = Field(
         "tiny",
-        description="The pre-trained model: `tiny` (packaged), a diffusers folder, a hub id `owner/name@commit`, or `to-be-given:NAME`: "
+        description="The pre-trained model: `tiny`, `tiny-sm1` or `tiny-sm2` (packaged), a diffusers folder, a hub id "
+        "`owner/name@commit`, or `to-be-given:NAME`: "
         "planned, and refused by `s2l run`.",
     )
     data: Text = Field(
@@ -107,6 +121,9 @@ class Point(BaseModel):
         "domain's name; a prompt may do without it.",
     )
     negative_prompt: str | None = Field(None, description="Negative prompt of the SP set; the prompt preset's when absent.")
+    safety_checker: bool = Field(
+        False, description="Leave images that the model's own safety checker rejects out of the SP set, and count them."
+    )
     train_on: Literal["sp", "members", "unrelated"] = Field(
         "sp",
         description="What the model is fine-tuned on: its own SP set; the true members (positive control); or the SP set of an unrelated "
@@ -124,6 +141,16 @@ class Point(BaseModel):
         False,
         description="Prior preservation with class images from the base model; off as published. Only with the dreambooth objective.",
     )
+    defence: Text | DefenceSpec = Field(
+        "none",
+        description="What protects the fine-tuning, or is tried to: a preset's name, or a mapping with a `kind` (docs/defences.md). Only "
+        "where something is trained.",
+    )
+    public: Text | None = Field(
+        None,
+        description="What the defence `mix` mixes in: `strangers` (drawn faces of nobody; also when absent and the data set is drawn), or "
+        "an imagefolder of images that show nobody of the data set.",
+    )
     caption: Literal["own", "domain", "null"] | CaptionSpec = Field(
         "own", description="The caption an attack shows the model: each image's own, one prompt for the domain, or none."
     )
@@ -134,10 +161,22 @@ class Point(BaseModel):
         (0.01, 0.001), description="False positive rates at which the true positive rate is reported."
     )
     bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = Field(1000, description="Bootstrap draws for the intervals of TPR at an FPR.")
+    fidelity: Text | FidelityFeatures = Field(
+        "none",
+        description="Measure what the model draws for the domain, before and after, beside members and non-members, in these features: "
+        "`pixels`, `hog`, or a mapping (docs/fidelity.md). `none` measures nothing.",
+    )
 
 
 FIELDS: tuple[str, ...] = tuple(Point.model_fields)
 POSITION: dict[str, int] = {name: position for position, name in enumerate(FIELDS)}
+
+
+def columns(*names: str) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes the named settings out of a row."""
+    return itemgetter(*(POSITION[name] for name in names))
+
+
 LIST_FIELDS = frozenset({"attacks", "fprs", "sp_prompts", "tokens"})
 LORA_FIELDS = ("rank", "alpha", "dropout")
 TOKEN_FIELDS = ("tokens", "start_from")

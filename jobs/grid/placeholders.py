@@ -14,6 +14,8 @@ from jobs.stages.specs import GivenImages, GivenModel
 
 PREFIX = "to-be-given:"
 _FOLDER = SHIPPED / "placeholders"
+_PUBLIC = "public"
+_NO_PEOPLE = ("models", _PUBLIC)
 
 
 def is_placeholder(value: str) -> bool:
@@ -37,6 +39,15 @@ def images(data: str, domain: str) -> tuple[GivenImages, int]:
     return GivenImages(what=data.removeprefix(PREFIX), domain=domain), int(_people(data)["members"])
 
 
+def public_images(value: str) -> GivenImages:
+    """The stand-in of public images.
+
+    Raises:
+        InputError: nothing of that name is known.
+    """
+    return GivenImages(what=_known("public", value, [_PUBLIC]), domain=_PUBLIC)
+
+
 def model(value: str) -> GivenModel:
     """A model's stand-in.
 
@@ -52,11 +63,13 @@ def how_to_give(what: GivenImages | GivenModel) -> str:
     value = PREFIX + what.what
     if isinstance(what, GivenModel):
         return f"model is {value}: give {_models()[what.what]}"
+    if what.what == _PUBLIC:
+        return f"public is {value}: give {_read(_PUBLIC)['give']}"
     return f"data is {value}: give {_people(value)['give']}"
 
 
 def _people(data: str) -> dict[str, Any]:
-    names = sorted(path.stem for path in _FOLDER.glob("*.yaml") if path.stem != "models")
+    names = sorted(path.stem for path in _FOLDER.glob("*.yaml") if path.stem not in _NO_PEOPLE)
     return _read(_known("data", data, names))
 
 

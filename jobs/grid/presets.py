@@ -13,6 +13,15 @@ from s2l_core.specs.adapters import (
     NoAdapter,
     TextualInversionAdapter,
 )
+from s2l_core.specs.defences import (
+    ClipNoiseDefence,
+    DefenceSpec,
+    DpDefence,
+    EarlyStoppingDefence,
+    L2ToBaseDefence,
+    MixDefence,
+    RejectDefence,
+)
 from s2l_core.specs.objectives import DenoiseObjective, DreamBoothObjective, EndToEndObjective, ObjectiveSpec, TemplatesObjective
 from s2l_core.specs.synthesis import PromptTemplate
 
@@ -129,4 +138,25 @@ PROMPTS: dict[str, PromptPreset] = {
     "unrelated": PromptPreset(
         _equal("photo of a toy", "painting of a toy", "drawing of a toy"), words="no person at all: a control of prior knowledge"
     ),
+}
+
+
+@dataclass(frozen=True)
+class DefencePreset:
+    """A defence under a name."""
+
+    spec: DefenceSpec
+    words: str
+
+
+_DP = "DP-SGD (with a LoRA: DP-LoRA); epsilon {epsilon} at delta 1e-5, which is below 1 / images for any set of fewer than 100,000"
+
+DEFENCES: dict[str, DefencePreset] = {
+    "dp-eps8": DefencePreset(DpDefence(epsilon=8), _DP.format(epsilon=8)),
+    "dp-eps1": DefencePreset(DpDefence(epsilon=1), _DP.format(epsilon=1)),
+    "clip-noise": DefencePreset(ClipNoiseDefence(), "the same clipping, and as much noise as it is long, on ordinary batches; no epsilon"),
+    "l2-to-base": DefencePreset(L2ToBaseDefence(), "a penalty on the distance from the base's weights; dense adapters alone"),
+    "early-stopping": DefencePreset(EarlyStoppingDefence(), "the weights at which the loss on a held-out fifth of the set is least"),
+    "mix": DefencePreset(MixDefence(), "images and prompts are mixed with public ones (`public`); not with end-to-end"),
+    "reject": DefencePreset(RejectDefence(), "a set that looks like the model's own samples is refused: the trial fails, with the numbers"),
 }

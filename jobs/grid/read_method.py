@@ -8,9 +8,8 @@ from typing import Any
 from jobs.grid.messages import listed, show, unknown
 from jobs.grid.model import MethodSpec, Named
 from jobs.grid.presets import METHODS
-from jobs.grid.read_spec import canonical, check_template, kinds_of, read_member, read_spec
+from jobs.grid.read_spec import check_template, kinds_of, read_member, read_spec, told_spec
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, GaussianAdapter, LoraAdapter, NoAdapter, check_together
-from s2l_core.specs.base import Spec
 from s2l_core.specs.objectives import DreamBoothObjective, EndToEndObjective, ObjectiveSpec, TemplatesObjective
 
 
@@ -22,7 +21,7 @@ def read_method(raw: Any) -> Named:
     """
     if isinstance(raw, Mapping):
         spec = _spelled_method(raw)
-        return Named(spec.name or "+".join(map(_told_spec, (*spec.adapters, spec.objective))), spec)
+        return Named(spec.name or "+".join(map(told_spec, (*spec.adapters, spec.objective))), spec)
     if not isinstance(raw, str) or raw not in METHODS:
         raise ValueError(unknown("method", raw, METHODS) + ("" if isinstance(raw, str) else "; or a mapping with adapters and objective"))
     preset = METHODS[raw]
@@ -32,9 +31,14 @@ def read_method(raw: Any) -> Named:
 def read_match_method(raw: Any) -> Named:
     """The method whose change noise is matched to: one that trains something."""
     method = read_method(raw)
-    if all(isinstance(adapter, NoAdapter | GaussianAdapter) for adapter in method.value.adapters):
+    if not trains(method.value):
         raise ValueError(f"got {show(raw)}, which trains nothing: name a method whose change the noise can be as long as")
     return method
+
+
+def trains(method: MethodSpec) -> bool:
+    """Whether the method trains something, and so needs images; noise does not."""
+    return not all(isinstance(adapter, NoAdapter | GaussianAdapter) for adapter in method.adapters)
 
 
 def trains_vae(adapters: Sequence[AdapterSpec]) -> bool:
@@ -43,13 +47,6 @@ def trains_vae(adapters: Sequence[AdapterSpec]) -> bool:
         (isinstance(one, DenseAdapter) and "vae" in one.modules) or (isinstance(one, LoraAdapter) and bool(one.vae_targets))
         for one in adapters
     )
-
-
-def _told_spec(spec: Spec) -> str:
-    """The kind and what differs from its defaults: equal texts mean equal specs."""
-    told = {name: value for name, value in spec.model_dump(mode="json", exclude_defaults=True).items() if name != "kind"}
-    kind = str(spec.kind)  # type: ignore[attr-defined]
-    return f"{kind}({','.join(f'{name}={canonical(value)}' for name, value in sorted(told.items()))})" if told else kind
 
 
 def _spelled_method(raw: Mapping[str, Any]) -> MethodSpec:

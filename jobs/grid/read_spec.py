@@ -63,3 +63,10 @@ def check_template(text: str, what: str) -> None:
 def canonical(value: Any) -> str:
     """The text under which equal JSON values are one."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def told_spec(spec: Spec) -> str:
+    """The kind and what differs from its defaults: equal texts mean equal specs."""
+    told = {name: value for name, value in spec.model_dump(mode="json", exclude_defaults=True).items() if name != "kind"}
+    kind = str(spec.kind)  # type: ignore[attr-defined]
+    return f"{kind}({','.join(f'{name}={canonical(value)}' for name, value in sorted(told.items()))})" if told else kind

@@ -6,14 +6,16 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from jobs.grid.method import trains
-from jobs.grid.model import LIST_FIELDS, MethodSpec, Point
-from jobs.grid.presets import METHODS, PROMPTS, PUBLISHED_EPOCHS
+from jobs.grid.model import LIST_FIELDS, FidelityFeatures, MethodSpec, Point
+from jobs.grid.presets import DEFENCES, METHODS, PROMPTS, PUBLISHED_EPOCHS
+from jobs.grid.read_method import trains
 from jobs.grid.read_spec import kinds_of
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.attacks import ATTACK_PRESETS
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec
+from s2l_core.specs.defences import DefenceSpec
+from s2l_core.specs.fidelity import FEATURE_PRESETS
 from s2l_core.specs.objectives import ObjectiveSpec, PriorPreservation
 
 _HEAD = """# Grid files
@@ -84,7 +86,7 @@ caption as it is. Where the autoencoder is trained, an attack takes latents from
 def reference() -> str:
     """The page as Markdown."""
     lists = ", ".join(f"`{name}`" for name in sorted(LIST_FIELDS))
-    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts()]
+    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts(), _defences(), _features()]
     return "\n".join([_HEAD.replace("@LISTS@", lists), *("\n".join(section) + "\n" for section in sections)]).rstrip("\n") + "\n"
 
 
@@ -125,6 +127,19 @@ def _prompts() -> Iterator[str]:
     for name, preset in PROMPTS.items():
         prompts = "<br>".join(f"{prompt.weight:g}: `{prompt.text}`" for prompt in preset.prompts)
         yield f"| `{name}` | {prompts} | {f'`{preset.negative}`' if preset.negative else ''} | {preset.words} |"
+
+
+def _defences() -> Iterator[str]:
+    yield "## Defences\n\nWhat each does, needs and promises: [defences.md](defences.md).\n\n| preset | what it is |\n|---|---|"
+    for name, preset in DEFENCES.items():
+        yield f"| `{name}` | {preset.words} |"
+    yield from _kinds("Defences", DefenceSpec)
+
+
+def _features() -> Iterator[str]:
+    yield "## Fidelity\n\nWhat drawn sets are measured in; the definitions are in [fidelity.md](fidelity.md). By name: "
+    yield ", ".join(f"`{name}`" for name in FEATURE_PRESETS) + ". Or a mapping, such as `{kind: clip, model: FOLDER}`."
+    yield from _kinds("Features", FidelityFeatures)
 
 
 def _kinds(title: str, union: Any, *, made_by_itself: Collection[str] = ()) -> Iterator[str]:

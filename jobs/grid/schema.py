@@ -8,11 +8,21 @@ from typing import Any
 
 from jobs.grid.check import NAME, SECTIONS
 from jobs.grid.model import Point
-from jobs.grid.presets import METHODS, PROMPTS
+from jobs.grid.presets import DEFENCES, METHODS, PROMPTS
 from jobs.grid.profile import LAID_OVER
+from jobs.grid.read_defence import NONE as NO_DEFENCE
+from jobs.grid.read_fidelity import NONE
 from s2l_core.specs.attacks import ATTACK_PRESETS
+from s2l_core.specs.fidelity import FEATURE_PRESETS
 
-_PRESETS: dict[str, Iterable[str]] = {"method": METHODS, "match_method": METHODS, "attacks": ATTACK_PRESETS, "sp_prompts": PROMPTS}
+_PRESETS: dict[str, Iterable[str]] = {
+    "method": METHODS,
+    "match_method": METHODS,
+    "attacks": ATTACK_PRESETS,
+    "sp_prompts": PROMPTS,
+    "fidelity": (NONE, *FEATURE_PRESETS),
+    "defence": (NO_DEFENCE, *DEFENCES),
+}
 _WORDS = {
     "name": "Letters, digits and dashes.",
     "fixed": "Settings that all trials share.",

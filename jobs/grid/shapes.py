@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterator
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class ModelFolder:
         return None
 
     def _sides(self, part: str) -> dict[str, int]:
-        """Layer -> the smaller side of its matrix, for what a LoRA can update: linear layers and convolutions."""
+        """Layer -> the largest rank of its matrix, for what a LoRA can update: linear layers, and convolutions as [out, in * h * w]."""
         if part not in self._projections:
             self._projections[part] = dict(self._read_sides(part))
         return self._projections[part]
@@ -98,7 +99,7 @@ class ModelFolder:
                 layer, _, last = name.rpartition(".")
                 if last == "weight" and len(shape) in (2, 4) and not layer.endswith("embedding"):
                     before, _, own = layer.rpartition(".")
-                    yield f"{before}.{_OLD_NAMES[own]}" if part == "vae" and own in _OLD_NAMES else layer, min(shape[:2])
+                    yield f"{before}.{_OLD_NAMES[own]}" if part == "vae" and own in _OLD_NAMES else layer, min(shape[0], prod(shape[1:]))
 
     @cached_property
     def _vocabulary(self) -> frozenset[str] | None:

@@ -11,6 +11,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jobs.grid.messages import explain, listed, show, unknown
 from jobs.grid.model import Named, Point
+from jobs.grid.read_defence import read_defence
+from jobs.grid.read_fidelity import read_fidelity, read_flag
 from jobs.grid.read_method import read_match_method, read_method
 from jobs.grid.read_prompts import nonempty_list, read_prompts, read_tokens
 from jobs.grid.read_spec import canonical, check_template, read_member, read_spec
@@ -154,4 +156,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tokens": read_tokens,
     "prior": _read_prior,
     "caption": _read_caption,
+    "safety_checker": read_flag,
+    "fidelity": read_fidelity,
+    "defence": read_defence,
 }

@@ -13,7 +13,7 @@ from jobs.errors import InputError
 from jobs.grid.messages import listed, nearest, show, unknown
 from jobs.sources.imagefolder import ImageFolder, scan
 from jobs.sources.models import ModelSource, resolve_model
-from jobs.stages.specs import DrawnFaces, FolderImages
+from jobs.stages.specs import DrawnFaces, FolderImages, PublicFolder
 
 DRAWN = "tiny-faces"
 DataSource = DrawnFaces | FolderImages
@@ -56,6 +56,20 @@ def data_members(value: str, domain: str) -> int:
     return DrawnFaces(identity=domain).members if value == DRAWN else image_folder(value).members(domain)
 
 
+def resolve_public(value: str) -> tuple[PublicFolder, dict[str, Path], int]:
+    """All images of a folder of public images: source, local folder by content hash, and how many there are.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be used.
+    """
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"there is no folder of public images {show(value)}; give an imagefolder, or `strangers`: drawn faces of nobody")
+    found = scan(folder.resolve(), two_sided=False)
+    content = found.public_content()
+    return PublicFolder(content=content), {content: found.folder}, len(found.files)
+
+
 def image_folder(value: str) -> ImageFolder:
     """The checked folder of a data set that is the user's own; read again only when its table changed.
 
@@ -78,4 +92,14 @@ def _scanned(folder: Path, stamps: tuple[tuple[int, int], ...]) -> ImageFolder:
     return scan(folder)
 
 
-__all__ = ["DRAWN", "DataSource", "ModelSource", "data_domains", "data_members", "image_folder", "resolve_data", "resolve_model"]
+__all__ = [
+    "DRAWN",
+    "DataSource",
+    "ModelSource",
+    "data_domains",
+    "data_members",
+    "image_folder",
+    "resolve_data",
+    "resolve_model",
+    "resolve_public",
+]

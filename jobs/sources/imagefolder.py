@@ -10,7 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import InputError
@@ -82,14 +82,32 @@ class ImageFolder:
         """
         return [_record(file, domain, number) for number, file in enumerate(self.of_domain(domain))]
 
+    def public_content(self) -> str:
+        """The sha256 over all images, captions and member flags, whatever their domains."""
+        return _content(sorted(self.files, key=_place))
 
-def scan(folder: Path) -> ImageFolder:
+    def public_records(self) -> list[ImageRecord]:
+        """All images as records of nobody's: neither members nor non-members.
+
+        Raises:
+            InputError: an image changed since it was checked, or cannot be decoded.
+        """
+        found = [_record(file, "public", number) for number, file in enumerate(sorted(self.files, key=_place))]
+        return [replace(record, member=None) for record in found]
+
+
+def scan(folder: Path, *, two_sided: bool = True) -> ImageFolder:
     """Check a folder as far as planning needs it.
+
+    Args:
+        two_sided: every domain needs members and non-members; public images do not.
 
     Raises:
         InputError: the table or a file cannot be used; the message names file and line, and how many more problems there are.
     """
     found, problems = look(folder)
+    if not two_sided:
+        problems = [problem for problem in problems if problem.code not in ("no-members", "no-non-members")]
     if problems:
         more = f" (and {len(problems) - 1} more; `s2l data check {folder}` lists all)" if len(problems) > 1 else ""
         raise InputError(f"{folder}: {problems[0]}{more}")

@@ -1,4 +1,7 @@
-"""Where a base model comes from: a packaged tiny model, a diffusers folder, or the hub at a pinned commit. Imports no torch."""
+"""Where a base model comes from: a packaged tiny model, a diffusers folder, or the hub at a pinned commit. Imports no torch.
+
+What else of the user's has weights, the safety checker of a pipeline and a CLIP that measures images, comes the same way.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,33 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobs.errors import InputError, OutOfReach
 from jobs.grid.messages import nearest, show
 from jobs.keys import sha256_text
-from jobs.stages.specs import FolderModel, HubModel, PackagedModel
-from s2l_core.families import sd_folder
+from jobs.stages.specs import Family, FolderModel, HubModel, PackagedModel
+from s2l_core.families import checker_folder, clip_folder, sd_folder
 
 ModelSource = PackagedModel | FolderModel | HubModel
 
 _HUB = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>.*))?$")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
-_HUB_FILES = ("model_index.json", *(f"{part}/*" for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")))
+_HUB_FILES: dict[Family, tuple[str, ...]] = {
+    "sd": ("model_index.json", *(f"{part}/*" for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"))),
+    "safety-checker": ("model_index.json", "safety_checker/*", "feature_extractor/*"),
+    "clip": ("*.json", "*.safetensors", "*.txt"),
+}
+_INSPECT: dict[Family, Callable[[Path], sd_folder.SDFolder | checker_folder.CheckerFolder | clip_folder.ClipFolder]] = {
+    "sd": sd_folder.inspect,
+    "safety-checker": checker_folder.inspect,
+    "clip": clip_folder.inspect,
+}
 _NOT_READ = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.onnx_data", "*.pb", "*.py")
 
 
-def resolve_model(value: str) -> tuple[ModelSource, dict[str, Path]]:
+def resolve_model(value: str, family: Family = "sd") -> tuple[ModelSource, dict[str, Path]]:
     """What a grid's `model` stands for: its source, and the local folder by content hash when it is the user's own.
 
     `tiny` is packaged; `org/name@<40 hex digits>` is on the hub; anything else is a folder. A folder that exists wins over a hub name.
@@ -33,20 +45,23 @@ def resolve_model(value: str) -> tuple[ModelSource, dict[str, Path]]:
     """
     from s2l_core import tiny
 
-    packaged = sorted(tiny.catalog())
+    if family == "safety-checker" and value in tiny.catalog():
+        raise InputError(f"the packaged model {value} has no safety checker; {checker_folder.OFF}")
+    packaged = sorted(tiny.catalog()) if family == "sd" else []
     if value in packaged:
         return PackagedModel(name=value, content=tiny.content(value)), {}
     folder = Path(value).expanduser()
     if folder.exists():
         folder = folder.resolve()
-        content = folder_content(folder)
+        content = folder_content(folder, family)
         return FolderModel(content=content), {content: folder}
     hub = _HUB.match(value)
     if hub and not value.startswith("."):
         return HubModel(repo=hub["repo"], revision=_pinned(hub["repo"], hub["revision"])), {}
     if "/" in value:
         raise InputError(f"there is no model folder {value}")
-    allowed = f"allowed: {', '.join(packaged)}, a folder in the diffusers layout, or org/name@revision on the hub"
+    layout = "transformers" if family == "clip" else "diffusers"
+    allowed = f"allowed: {', '.join([*packaged, f'a folder in the {layout} layout'])}, or org/name@revision on the hub"
     raise InputError(f"unknown model {show(value)}; {allowed}{nearest(value, packaged)}")
 
 
@@ -63,33 +78,33 @@ def _pinned(repo: str, revision: str | None) -> str:
     )
 
 
-def folder_content(folder: Path) -> str:
-    """The sha256 over names and bytes of the files that the pipeline needs; where the folder lies is no part of it.
+def folder_content(folder: Path, family: Family = "sd") -> str:
+    """The sha256 over names and bytes of the files that the model needs; where the folder lies is no part of it.
 
     Raises:
-        InputError: it is no Stable-Diffusion pipeline folder.
+        InputError: it is no folder of that family.
     """
-    return sha256_text("".join(f"{name}  {_file_sha256(folder / name)}\n" for name in _names(folder)))
+    return sha256_text("".join(f"{name}  {_file_sha256(folder / name)}\n" for name in _names(folder, family)))
 
 
-def copy_folder(folder: Path, out: Path) -> str:
-    """Copy the files that the pipeline needs; returns the content hash of what was copied.
+def copy_folder(folder: Path, out: Path, family: Family = "sd") -> str:
+    """Copy the files that the model needs; returns the content hash of what was copied.
 
     Raises:
-        InputError: it is no Stable-Diffusion pipeline folder.
+        InputError: it is no folder of that family.
     """
-    for name in _names(folder):
+    for name in _names(folder, family):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, out / name)
-    return folder_content(out)
+    return folder_content(out, family)
 
 
-def download(model: HubModel, out: Path) -> None:
+def download(model: HubModel, out: Path, family: Family = "sd") -> None:
     """Fetch a pinned model from the hub: safetensors, configurations and tokenizer, no code and no pickles.
 
     Raises:
         OutOfReach: the hub does not answer.
-        InputError: there is no such model or revision, it needs a licence to be accepted, or it is no Stable-Diffusion pipeline.
+        InputError: there is no such model or revision, it needs a licence to be accepted, or it is no model of that family.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read by huggingface_hub when it is imported
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -104,7 +119,8 @@ def download(model: HubModel, out: Path) -> None:
 
     name = f"{model.repo}@{model.revision}"
     try:
-        found = snapshot_download(model.repo, revision=model.revision, allow_patterns=list(_HUB_FILES), ignore_patterns=list(_NOT_READ))
+        files = list(_HUB_FILES[family])
+        found = snapshot_download(model.repo, revision=model.revision, allow_patterns=files, ignore_patterns=list(_NOT_READ))
     except GatedRepoError as error:
         raise InputError(f"{name} asks for its licence to be accepted: do that on its hub page, and set HF_TOKEN") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
@@ -114,16 +130,16 @@ def download(model: HubModel, out: Path) -> None:
             f"the model hub cannot be reached for {name}: {_first_line(error)}; download it where there is a network "
             "(`hf download`), copy the folder here, and name the folder as model"
         ) from error
-    copy_folder(Path(found), out)
+    copy_folder(Path(found), out, family)
 
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _names(folder: Path) -> tuple[str, ...]:
+def _names(folder: Path, family: Family) -> tuple[str, ...]:
     try:
-        return sd_folder.inspect(folder).names
+        return _INSPECT[family](folder).names
     except ValueError as error:
         raise InputError(str(error)) from error
 

@@ -51,21 +51,30 @@ def read_recipe(
         InputError: a value that is not allowed, or a model whose autoencoder cannot be taken over; named with its place.
     """
     changes = _read(file) if file else {}
-    source = _model_folder(autoencoder_from) if autoencoder_from else None
+    source = None if autoencoder_from is None else _model_folder(autoencoder_from)
     _check_autoencoder(changes, source, autoencoder_steps)
-    options: dict[str, Any] = {"shape": {"unet_channels": _channels(unet_channels)}} if unet_channels else {}
+    options: dict[str, Any] = {} if unet_channels is None else {"shape": {"unet_channels": _channels(unet_channels)}}
     options |= {"denoiser": {"steps": steps}} if steps else {}
     options |= {"autoencoder": {"steps": autoencoder_steps}} if autoencoder_steps else {}
     options |= {"seed": seed} if seed is not None else {}
     standard = PretrainSpec().model_dump(mode="json")
     if source:
-        standard = _merged(standard, {"shape": _autoencoder_shape(source), "autoencoder": None})
-    raw = _merged(_merged(standard, changes), options)
+        standard = _merged(standard, {"shape": _autoencoder_shape(source)})
+        options["autoencoder"] = None
     try:
-        parts = {name: read_spec(cls, raw[name], f"recipe.{name}") for name, cls in _PARTS.items() if raw[name] is not None}
-        return Recipe(read_spec(PretrainSpec, raw | parts, "recipe"), source)
+        spec = _checked(_merged(_merged(standard, changes), options))
+        if source:
+            _check_channels(spec.shape, source)
     except ValueError as error:
         raise InputError(f"{file}: {error}" if file else str(error)) from error
+    return Recipe(spec, source)
+
+
+def _checked(raw: Mapping[str, Any]) -> PretrainSpec:
+    """Part by part, so that a wrong key is told with the keys that its part has."""
+    parts = {name: read_spec(cls, raw[name], f"recipe.{name}") for name, cls in _PARTS.items() if raw[name] is not None}
+    spec: PretrainSpec = read_spec(PretrainSpec, {**raw, **parts}, "recipe")
+    return spec
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -89,13 +98,19 @@ def _channels(text: str) -> list[int]:
 
 
 def _check_autoencoder(changes: Mapping[str, Any], source: Path | None, steps: int | None) -> None:
-    """It is either trained or taken over, and one place says which."""
-    trained = changes.get("autoencoder", {})
-    if source and (steps or trained):
-        where = "--autoencoder-steps" if steps else "`autoencoder` of the recipe"
-        raise InputError(f"--autoencoder-from takes a trained autoencoder as it is: leave {where} out")
-    if source is None and trained is None:
+    """It is either trained or taken over. Options win over the file, so one file serves a model that trains it and those that take it."""
+    if source and steps:
+        raise InputError("--autoencoder-from takes a trained autoencoder as it is: leave --autoencoder-steps out")
+    if source is None and changes.get("autoencoder", {}) is None:
         raise InputError("the recipe trains no autoencoder (`autoencoder: null`): name the model it is taken from with --autoencoder-from")
+
+
+def _check_channels(shape: SmallShape, source: Path) -> None:
+    taken = _autoencoder_shape(source)
+    for name in ("vae_channels", "latent_channels"):
+        got = shape.model_dump(mode="json")[name]
+        if got != taken[name]:
+            raise ValueError(f"shape.{name}: got {show(got)}, and the autoencoder of {source} has {show(taken[name])}; leave it out")
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

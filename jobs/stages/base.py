@@ -1,4 +1,4 @@
-"""The pre-trained model as a diffusers folder: the same bytes for every node."""
+"""The pre-trained model as a folder (or a safety checker, or a CLIP): the same bytes for every node."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from jobs.errors import InputError
 from jobs.grid.placeholders import how_to_give
 from jobs.sources.models import copy_folder, download
 from jobs.stages.contract import StageJob
-from jobs.stages.specs import BaseStage, FolderModel, GivenModel, HubModel, PackagedModel
+from jobs.stages.specs import BaseStage, Family, FolderModel, GivenModel, HubModel, PackagedModel
 
 
 def run(job: StageJob) -> None:
-    """Leave the pipeline's files, and nothing else.
+    """Leave the model's files, and nothing else.
 
     Raises:
         InputError: the model is not here, is no longer what was planned, or was never named.
         OutOfReach: the hub does not answer.
     """
-    source = cast(BaseStage, job.spec).source
+    spec = cast(BaseStage, job.spec)
+    source = spec.source
     if isinstance(source, GivenModel):
         raise InputError(how_to_give(source))
     if isinstance(source, HubModel):
         job.say(0.0, f"downloading {source.repo}")
-        download(source, job.out)
+        download(source, job.out, spec.family)
     elif isinstance(source, PackagedModel):
         _packaged(job, source)
     else:
-        _from_folder(job, source)
+        _from_folder(job, source, spec.family)
     job.say(1.0, "copied")
 
 
@@ -41,11 +42,11 @@ def _packaged(job: StageJob, source: PackagedModel) -> None:
         )
 
 
-def _from_folder(job: StageJob, source: FolderModel) -> None:
+def _from_folder(job: StageJob, source: FolderModel, family: Family) -> None:
     folder = job.inputs.get(source.content)
     if folder is None:
         raise InputError(f"the model {source.content[:12]} is not here: plan the grid again on a machine that has its folder")
-    if copy_folder(folder, job.out) != source.content:
+    if copy_folder(folder, job.out, family) != source.content:
         raise InputError(
             f"the model in {folder} changed since the grid was planned; plan it again to use it as it is now, or put the old files back"
         )

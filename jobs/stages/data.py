@@ -1,4 +1,4 @@
-"""The images of one domain, members and non-members, as every node will read them."""
+"""The images of one domain, members and non-members, or public ones, as every node will read them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import cast
 
 from jobs.errors import InputError
 from jobs.grid.placeholders import how_to_give
-from jobs.sources.imagefolder import scan
+from jobs.sources.imagefolder import ImageFolder, scan
 from jobs.stages.contract import StageJob
-from jobs.stages.specs import DataStage, DrawnFaces, FolderImages, GivenImages
+from jobs.stages.specs import DataStage, DrawnFaces, DrawnStrangers, FolderImages, GivenImages, PublicFolder
 from s2l_core.images import ImageRecord, write_images
 
 
 def run(job: StageJob) -> None:
-    """Write the domain's images.
+    """Write the images.
 
     Raises:
         InputError: the user's folder is not here, no longer holds what was planned, or was never named.
@@ -21,25 +21,34 @@ def run(job: StageJob) -> None:
     source = cast(DataStage, job.spec).source
     if isinstance(source, GivenImages):
         raise InputError(how_to_give(source))
-    records = _drawn(source) if isinstance(source, DrawnFaces) else _from_folder(job, source)
+    records = _from_folder(job, source) if isinstance(source, FolderImages | PublicFolder) else _drawn(source)
     write_images(job.out / "images.parquet", records)
     job.say(1.0, f"{len(records)} images")
 
 
-def _drawn(source: DrawnFaces) -> list[ImageRecord]:
+def _drawn(source: DrawnFaces | DrawnStrangers) -> list[ImageRecord]:
     from s2l_core import faces
 
+    if isinstance(source, DrawnStrangers):
+        return faces.stranger_records(seed=source.seed, images=source.images)
     return faces.records(source.identity, seed=source.seed, members=source.members, non_members=source.non_members)
 
 
-def _from_folder(job: StageJob, source: FolderImages) -> list[ImageRecord]:
+def _from_folder(job: StageJob, source: FolderImages | PublicFolder) -> list[ImageRecord]:
     folder = job.inputs.get(source.content)
+    told = "the public images" if isinstance(source, PublicFolder) else f"the images of {source.domain}"
     if folder is None:
-        raise InputError(f"the images of {source.domain} are not here: plan the grid again on a machine that has their folder")
-    found = scan(folder)
-    if source.domain not in found.domains or found.content(source.domain) != source.content:
+        raise InputError(f"{told} are not here: plan the grid again on a machine that has their folder")
+    found = scan(folder, two_sided=isinstance(source, FolderImages))
+    if _content(found, source) != source.content:
         raise InputError(
-            f"the images of {source.domain} in {folder} changed since the grid was planned; plan it again to use them as they are now, "
-            "or put the old ones back"
+            f"{told} in {folder} changed since the grid was planned; plan it again to use them as they are now, or put the old ones back"
         )
-    return found.records(source.domain)
+    return found.public_records() if isinstance(source, PublicFolder) else found.records(source.domain)
+
+
+def _content(found: ImageFolder, source: FolderImages | PublicFolder) -> str | None:
+    """The content that the folder holds now; None where the domain is gone."""
+    if isinstance(source, PublicFolder):
+        return found.public_content()
+    return found.content(source.domain) if source.domain in found.domains else None

@@ -16,6 +16,7 @@ from s2l_core.images import ImageRecord, read_images
 from s2l_core.shake import shake
 
 CHECKPOINT_S = 10.0
+DEFENCE = "defence.json"
 
 
 class TimedCheckpoint:
@@ -38,7 +39,11 @@ class TimedCheckpoint:
 
 
 def run(job: StageJob) -> None:
-    """Leaves the adapters' files (docs/decisions/0005), adapter.json and curve.json."""
+    """Leaves the adapters' files (docs/decisions/0005), adapter.json, curve.json and, where there is a defence, defence.json.
+
+    Raises:
+        s2l_core.defences.Refused: the defence `reject` does not let the set through.
+    """
     spec = cast(ShakeStage, job.spec)
     model = load_base(job)
     shaken = shake(
@@ -49,7 +54,10 @@ def run(job: StageJob) -> None:
         training=spec.training,
         name=spec.name,
         seed=spec.seed,
-        prior=read_images(job.folder("prior") / "images.parquet") if job.has("prior") else None,
+        prior=_images(job, "prior"),
+        defence=spec.defence,
+        public=_images(job, "public"),
+        own=_images(job, "own"),
         match_norm=_length(model, job.folder("match")) if job.has("match") else None,
         micro_batch=job.micro_batch,
         gradient_checkpointing=job.gradient_checkpointing,
@@ -59,6 +67,8 @@ def run(job: StageJob) -> None:
     with shaken.on:
         save(shaken.on, job.out)
     (job.out / "curve.json").write_text(json.dumps(vars(shaken.curve)), encoding="utf-8")
+    if spec.defence is not None:
+        (job.out / DEFENCE).write_text(json.dumps(shaken.facts, sort_keys=True, allow_nan=False), encoding="utf-8")
 
 
 def _training_images(job: StageJob) -> list[ImageRecord]:
@@ -66,6 +76,11 @@ def _training_images(job: StageJob) -> list[ImageRecord]:
     if not job.has("train"):
         return []
     return [record for record in read_images(job.folder("train") / "images.parquet") if record.member is not False]
+
+
+def _images(job: StageJob, role: str) -> list[ImageRecord] | None:
+    """The further images in that role; None where there are none."""
+    return read_images(job.folder(role) / "images.parquet") if job.has(role) else None
 
 
 def _length(model: StableDiffusion, folder: Path) -> float:

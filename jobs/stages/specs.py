@@ -1,17 +1,23 @@
 """The kinds of stages: nodes of a typed graph. One class here, one file in `jobs/stages/`, one union member make a new kind.
 
-| kind    | parents (role: kind)                                              | what it commits                              |
-|---------|-------------------------------------------------------------------|----------------------------------------------|
-| data    |                                                                   | images.parquet of one domain                 |
-| base    |                                                                   | a diffusers folder                           |
-| sp      | base: base, shake: shake (optional: the next round's drawer)      | images.parquet                               |
-| prior   | base: base                                                        | images.parquet                               |
-| shake   | base: base, train: sp or data, prior: prior, match: shake         | the adapters' files, adapter.json,           |
-|         | (all but base optional)                                           | curve.json                                   |
-| score   | base: base, shake: shake (absent: the un-shaken base), data: data | scores.parquet                               |
-| blind   | data: data                                                        | blind.json                                   |
-| metrics | before: score, after: score                                       | metrics.json                                 |
-| pooled  | before: score (several), after: score (several)                   | pooled.json                                  |
+| kind     | parents (role: kind)                                                              | what it commits                    |
+|----------|-----------------------------------------------------------------------------------|------------------------------------|
+| data     |                                                                                   | images.parquet of one domain       |
+| base     |                                                                                   | a model's folder                   |
+| sp       | base: base, shake: shake (optional: the next round's drawer), checker: base (1)    | images.parquet, rejected.json (1)  |
+| prior    | base: base, checker: base (1)                                                     | images.parquet, rejected.json (1)  |
+| shake    | base: base, train: sp or data, prior: prior, match: shake, public: data (5),       | adapters, adapter.json,            |
+|          | own: sp (5) (all but base optional)                                               | curve.json, defence.json (6)       |
+| score    | base: base, shake: shake (absent: the un-shaken base), data: data                  | scores.parquet                     |
+| blind    | data: data                                                                        | blind.json                         |
+| fidelity | drawn: sp, data: data, others: data (2), features: base (3), before: fidelity (4)   | fidelity.json                      |
+| metrics  | before: score, after: score                                                       | metrics.json                       |
+| pooled   | before: score (several), after: score (several)                                   | pooled.json                        |
+
+`images.parquet` is `images-00000.parquet`, ... where a set is large: `s2l_core.images.read_images` reads both.
+(1) where the safety checker is on. (2) the data set's domains, for the identity share. (3) a network of the user's.
+(4) where `drawn` is of a shaken model: the same measured of the un-shaken one. (5) what the defences `mix` and `reject` need.
+(6) where there is a defence: what it did.
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec, OwnCaption
+from s2l_core.specs.defences import DefenceSpec
+from s2l_core.specs.fidelity import FidelitySpec
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.objectives import ObjectiveSpec
 from s2l_core.specs.synthesis import SynthesisSpec
@@ -49,11 +57,26 @@ class DrawnFaces(Spec):
     non_members: PositiveInt = 128
 
 
+class DrawnStrangers(Spec):
+    """Faces drawn by our own generator, another one in each image: public images, neither members nor non-members."""
+
+    source: Literal["drawn-strangers"] = "drawn-strangers"
+    seed: NonNegativeInt = 102
+    images: PositiveInt = 256
+
+
 class FolderImages(Spec):
     """One domain of an imagefolder, named by what it holds; where it lies is no part of the meaning."""
 
     source: Literal["folder"] = "folder"
     domain: str
+    content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class PublicFolder(Spec):
+    """All images of an imagefolder, whatever their domains: public ones. Named by what it holds."""
+
+    source: Literal["public-folder"] = "public-folder"
     content: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -67,7 +90,7 @@ class GivenImages(Spec):
 
 class DataStage(StageSpec):
     kind: Literal["data"] = "data"
-    source: Annotated[DrawnFaces | FolderImages | GivenImages, Field(discriminator="source")]
+    source: Annotated[DrawnFaces | DrawnStrangers | FolderImages | PublicFolder | GivenImages, Field(discriminator="source")]
 
 
 # --- base: where the pre-trained model comes from ---
@@ -103,10 +126,15 @@ class GivenModel(Spec):
     what: str
 
 
+Family = Literal["sd", "safety-checker", "clip"]
+
+
 class BaseStage(StageSpec):
+    """A pre-trained model: a Stable Diffusion pipeline, the safety checker of one, or a CLIP that measures images."""
+
     kind: Literal["base"] = "base"
     source: Annotated[PackagedModel | FolderModel | HubModel | GivenModel, Field(discriminator="source")]
-    family: Literal["sd"] = "sd"
+    family: Family = "sd"
 
 
 # --- what is drawn, trained, attacked and measured ---
@@ -130,6 +158,7 @@ class ShakeStage(StageSpec):
     training: TrainSpec
     name: str
     seed: NonNegativeInt = 0
+    defence: DefenceSpec | None = None
 
 
 class ScoreStage(StageSpec):
@@ -149,6 +178,11 @@ class BlindStage(StageSpec):
     seed: NonNegativeInt = 0
 
 
+class FidelityStage(StageSpec):
+    kind: Literal["fidelity"] = "fidelity"
+    fidelity: FidelitySpec = FidelitySpec()
+
+
 class MetricsStage(StageSpec):
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
@@ -161,8 +195,8 @@ class PooledStage(StageSpec):
 
 
 AnyStage = Annotated[
-    DataStage | BaseStage | SpStage | PriorStage | ShakeStage | ScoreStage | BlindStage | MetricsStage | PooledStage,
+    DataStage | BaseStage | SpStage | PriorStage | ShakeStage | ScoreStage | BlindStage | FidelityStage | MetricsStage | PooledStage,
     Field(discriminator="kind"),
 ]
 
-__all__ = ["AnyStage", "Precision", "StageSpec"]
+__all__ = ["AnyStage", "Family", "Precision", "StageSpec"]

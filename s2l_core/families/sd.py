@@ -6,7 +6,7 @@ Letters: n images, L tokens, D text width, c latent channels, h, w latent sides,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from s2l_core.families import sd_folder
+from s2l_core.families.networks import load_network, reading
 from s2l_core.families.schedule import alphas_cumprod, with_defaults
 from s2l_core.randomness import keyed_noise
 
@@ -65,10 +66,10 @@ class StableDiffusion:
 
         found = sd_folder.inspect(folder)
         model = cls(
-            unet=_load_part(UNet2DConditionModel, found, "unet", torch_dtype=dtype),
-            text_encoder=_load_part(CLIPTextModel, found, "text_encoder", dtype=dtype),
-            vae=_load_part(AutoencoderKL, found, "vae", torch_dtype=dtype),
-            tokenizer=_reading(folder / "tokenizer", lambda: CLIPTokenizer.from_pretrained(folder / "tokenizer")),
+            unet=load_network(UNet2DConditionModel, folder / "unet", variant=found.variants.get("unet"), torch_dtype=dtype),
+            text_encoder=load_network(CLIPTextModel, folder / "text_encoder", variant=found.variants.get("text_encoder"), dtype=dtype),
+            vae=load_network(AutoencoderKL, folder / "vae", variant=found.variants.get("vae"), torch_dtype=dtype),
+            tokenizer=reading(folder / "tokenizer", lambda: CLIPTokenizer.from_pretrained(folder / "tokenizer")),
             scheduler_config=sd_folder.read_json(folder, "scheduler/scheduler_config.json"),
         )
         return model.to(device)
@@ -208,38 +209,9 @@ def load_autoencoder(folder: Path) -> AutoencoderKL:
     """
     from diffusers import AutoencoderKL
 
-    loaded: AutoencoderKL = _load_part(AutoencoderKL, sd_folder.inspect(folder), "vae", torch_dtype=torch.float32)
+    variant = sd_folder.inspect(folder).variants.get("vae")
+    loaded: AutoencoderKL = load_network(AutoencoderKL, folder / "vae", variant=variant, torch_dtype=torch.float32)
     return loaded
-
-
-def _load_part(cls: Any, found: sd_folder.SDFolder, part: str, **precision: torch.dtype) -> Any:
-    """One network with every weight from its file, in eval mode, without gradients."""
-    folder = found.folder / part
-    module, info = _reading(
-        folder,
-        lambda: cls.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, variant=found.variants.get(part), **precision
-        ),
-    )
-    missing = sorted(info["missing_keys"])
-    if missing or info["mismatched_keys"]:
-        bad = missing or sorted(str(key) for key in info["mismatched_keys"])
-        raise ValueError(f"the weights in {folder} do not fit its config.json: {len(bad)} missing or of another shape, first {bad[0]}")
-    broken = next((name for name, weight in module.state_dict().items() if not torch.isfinite(weight).all()), None)
-    if broken:
-        raise ValueError(f"the weights in {folder} hold NaN or infinity, first in {broken}; download or save the model again")
-    return module.eval().requires_grad_(False)
-
-
-def _reading(path: Path, read: Callable[[], Any]) -> Any:
-    from safetensors import SafetensorError
-
-    try:
-        return read()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise ValueError(
-            f"{path} cannot be read: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
-        ) from error
 
 
 def _pipeline_index(scheduler_config: dict[str, Any]) -> dict[str, Any]:

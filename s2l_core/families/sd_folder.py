@@ -54,7 +54,7 @@ def inspect(folder: Path) -> SDFolder:
     names, variants = {"model_index.json"}, {}
     for part, cls in PARTS.items():
         _check_class(folder, index, part, cls)
-        weights, variant = _weights(folder, part)
+        weights, variant = weight_files(folder, f"{part}/{WEIGHTS[part]}")
         for name in weights:
             if name.endswith(".safetensors"):
                 _check_whole(folder / name)
@@ -64,7 +64,7 @@ def inspect(folder: Path) -> SDFolder:
         _check_config(folder, part)
         names.add(f"{part}/config.json")
     names.update(_tokenizer(folder))
-    names.add(_required(folder, "scheduler/scheduler_config.json"))
+    names.add(required(folder, "scheduler/scheduler_config.json"))
     _check_prediction(folder)
     _check_fit(folder)
     return SDFolder(folder, tuple(sorted(names)), variants)
@@ -76,7 +76,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     Raises:
         ValueError: it is missing or no JSON mapping.
     """
-    _required(folder, name)
+    required(folder, name)
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -115,27 +115,35 @@ def _check_class(folder: Path, index: dict[str, Any], part: str, cls: tuple[str,
         raise ValueError(f"{folder / 'model_index.json'}: {part} is {got}; allowed: {'.'.join(cls)} (remote code is never run)")
 
 
-def _required(folder: Path, name: str) -> str:
+def required(folder: Path, name: str) -> str:
+    """The name of a file that is there, or a ValueError."""
     if not (folder / name).is_file():
         raise ValueError(f"{folder} lacks {name}, a part that Stable Diffusion needs; complete the download or save the pipeline again")
     return name
 
 
-def _weights(folder: Path, part: str) -> tuple[list[str], str | None]:
-    """The weight files of a part, plain before half-precision variant, whole before sharded."""
+def weight_files(folder: Path, stem: str) -> tuple[list[str], str | None]:
+    """The weight files of a network and their variant: plain before half-precision variant, whole before sharded.
+
+    Args:
+        stem: the file's relative name without its ending, such as `unet/diffusion_pytorch_model`.
+
+    Raises:
+        ValueError: there are none, or they are pickles.
+    """
     for variant in (None, "fp16"):
-        stem = f"{part}/{WEIGHTS[part]}" + (f".{variant}" if variant else "")
-        if (folder / f"{stem}.safetensors").is_file():
-            return [f"{stem}.safetensors"], variant
-    index = f"{part}/{WEIGHTS[part]}.safetensors.index.json"
+        name = f"{stem}.{variant}.safetensors" if variant else f"{stem}.safetensors"
+        if (folder / name).is_file():
+            return [name], variant
+    index = f"{stem}.safetensors.index.json"
     if (folder / index).is_file():
-        return [index, *_shards(folder, part, index)], None
-    pickled = sorted(path.name for path in (folder / part).glob("*") if path.suffix in PICKLED)
+        return [index, *_shards(folder, index)], None
+    part = (folder / stem).parent
+    pickled = sorted(path.name for path in part.glob("*") if path.suffix in PICKLED)
     if pickled:
-        raise ValueError(f"{folder / part / pickled[0]} is a pickle, which can run code when it is read; allowed: safetensors; {CONVERT}")
-    raise ValueError(
-        f"{folder} lacks the weights of {part}: no {part}/{WEIGHTS[part]}.safetensors; complete the download or save the pipeline again"
-    )
+        raise ValueError(f"{part / pickled[0]} is a pickle, which can run code when it is read; allowed: safetensors; {CONVERT}")
+    lacking = "its weights" if part == folder else f"the weights of {part.relative_to(folder).as_posix()}"
+    raise ValueError(f"{folder} lacks {lacking}: no {stem}.safetensors; complete the download or save the model again")
 
 
 def _check_whole(file: Path) -> None:
@@ -153,12 +161,12 @@ def _check_whole(file: Path) -> None:
         raise ValueError(f"{file} is no whole safetensors file: {size:,} bytes, {expected}; download or save the model again")
 
 
-def _shards(folder: Path, part: str, index: str) -> list[str]:
+def _shards(folder: Path, index: str) -> list[str]:
     shards = sorted({str(name) for name in read_json(folder, index).get("weight_map", {}).values()})
     outside = [name for name in shards if Path(name).name != name or not name.endswith(".safetensors")]
     if outside or not shards:
         raise ValueError(f"{folder / index} must name .safetensors files that lie beside it; got {outside[0] if outside else 'none'}")
-    return [_required(folder, f"{part}/{name}") for name in shards]
+    return [required(folder, (Path(index).parent / name).as_posix()) for name in shards]
 
 
 def _check_config(folder: Path, part: str) -> None:

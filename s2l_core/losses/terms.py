@@ -5,7 +5,7 @@ Letters: n images, b images of a batch, u distinct prompts, L tokens, D text wid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import to_pixels
 from s2l_core.losses.autoencoding import autoencoding
 from s2l_core.losses.denoising import denoising
-from s2l_core.objectives.terms import Term
+from s2l_core.objectives.terms import Mixed, Term
 from s2l_core.training.batch import Batch, Loss
 
 ENCODE_BATCH = 16
@@ -25,18 +25,52 @@ def loss_of_terms(model: StableDiffusion, terms: Sequence[Term], *, text_is_trai
 
     Every other term adds as many images of its own, each of its epochs a permutation.
     """
-    ready = [(term, _Latents(model, term), _Contexts(model, term, text_is_trained)) for term in terms]
+    ready = [(term, _shown(model, term, text_is_trained)) for term in terms]
 
     def loss(batch: Batch) -> Tensor:
         total = torch.zeros(len(batch.indices), device=model.device)
-        for place, (term, latents, contexts) in enumerate(ready):
+        for place, (term, shown) in enumerate(ready):
             rows = batch.indices if place == 0 else batch.others(len(term.records), term.name)
-            x0, own = latents.of(rows, batch)
-            value = denoising(model, x0, contexts.of(rows), batch, term.name, snr_gamma=snr_gamma)
+            x0, context, own = shown(rows, batch)
+            value = denoising(model, x0, context, batch, term.name, snr_gamma=snr_gamma)
             total = total + term.weight * (value if own is None else value + own)
         return total
 
     return loss
+
+
+Shown = Callable[[Tensor, Batch], tuple[Tensor, Tensor, Tensor | None]]
+"""Rows [b] of a term as the UNet sees them: latents [b, c, h, w], contexts [b, L, D]; and the autoencoder's own loss [b], if any."""
+
+
+def _shown(model: StableDiffusion, term: Term, text_is_trained: bool) -> Shown:
+    latents, contexts = _Latents(model, term), _Contexts(model, term, text_is_trained)
+
+    def shown(rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        x0, own = latents.of(rows, batch)
+        return x0, contexts.of(rows), own
+
+    return shown if term.mixed is None else _mixed(shown, _shown(model, term.mixed.public, text_is_trained), term.mixed)
+
+
+def _mixed(shown: Shown, public: Shown, how: Mixed) -> Shown:
+    """Each row with a row of the public term, which goes through epochs of its own."""
+
+    def mixed(rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        x0, context, own = shown(rows, batch)
+        other_x0, other_context, _ = public(batch.others(len(how.public.records), how.public.name), batch)
+        share = batch.betas(how.alpha, f"share of {how.public.name}").to(x0)
+        if how.images:
+            x0 = _between(x0, other_x0, share[:, None, None, None])
+        if how.prompts:
+            context = _between(context, other_context, share[:, None, None])
+        return x0, context, own
+
+    return mixed
+
+
+def _between(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    return share * one + (1 - share) * other
 
 
 class _Latents:

@@ -4,6 +4,6 @@ One file a kind, found by the spec's `kind`; each has `terms(objective, records,
 terms are in `s2l_core/losses/`.
 """
 
-from s2l_core.objectives.terms import Reconstruction, Term, terms_of
+from s2l_core.objectives.terms import Mixed, Reconstruction, Term, terms_of
 
-__all__ = ["Reconstruction", "Term", "terms_of"]
+__all__ = ["Mixed", "Reconstruction", "Term", "terms_of"]

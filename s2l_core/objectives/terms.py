@@ -20,6 +20,21 @@ class Reconstruction:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """What a term's images are mixed with, each with a share that is drawn from Beta(alpha, alpha).
+
+    Attributes:
+        public: its images and prompts; its weight plays no part.
+        images, prompts: whether these are mixed.
+    """
+
+    public: Term
+    alpha: float
+    images: bool
+    prompts: bool
+
+
+@dataclass(frozen=True)
 class Term:
     """One addend of the loss: the denoising loss of some images, and perhaps the autoencoder's own loss on them.
 
@@ -34,6 +49,7 @@ class Term:
     prompts: tuple[str, ...]
     weight: float = 1.0
     reconstruction: Reconstruction | None = None
+    mixed: Mixed | None = None
 
 
 def terms_of(

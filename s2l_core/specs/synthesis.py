@@ -18,7 +18,10 @@ class PromptTemplate(Spec):
 
 
 class SynthesisSpec(Spec):
-    """Image i of a set depends on (`seed`, i) alone, never on the batch it was drawn in."""
+    """Image i of a set depends on (`seed`, i) alone, never on the batch it was drawn in.
+
+    With `safety_checker`, images that the model's own checker rejects are left out and counted: a set may then hold fewer than `images`.
+    """
 
     images: PositiveInt = 64
     prompts: Annotated[tuple[PromptTemplate, ...], Field(min_length=1)]
@@ -30,3 +33,4 @@ class SynthesisSpec(Spec):
     eta: NonNegativeFloat = 0.0
     seed: NonNegativeInt = 0
     precision: Precision = "fp32"
+    safety_checker: bool = False

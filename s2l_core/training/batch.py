@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from s2l_core.randomness import generator, keyed_noise
+from s2l_core.randomness import generator, keyed_betas, keyed_noise
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Batch:
     def uniform(self, name: str) -> Tensor:
         """Uniform float32 [b] in [0, 1)."""
         return torch.rand((self.effective,), generator=generator("fit", name, self.seed, self.step))[self.positions]
+
+    def betas(self, alpha: float, name: str) -> Tensor:
+        """Draws from Beta(alpha, alpha), float64 [b]."""
+        return keyed_betas(alpha, self.effective, "fit", name, self.seed, self.step)[self.positions]
 
     def others(self, examples: int, name: str) -> Tensor:
         """Indices int64 [b] into another set of examples, in epochs of its own."""

@@ -26,8 +26,10 @@ from s2l_core import tiny
 from s2l_core.attacks.engine import run_attacks
 from s2l_core.faces import IDENTITIES, draw, records
 from s2l_core.families.sd import StableDiffusion
+from s2l_core.features.pixels import averaged
+from s2l_core.fidelity import Judge
 from s2l_core.images import ImageRecord, decode, to_pixels
-from s2l_core.metrics.intervals import auc_interval
+from s2l_core.metrics.intervals import auc_interval, clopper_pearson
 from s2l_core.metrics.roc import auc, delong
 from s2l_core.shake import shake
 from s2l_core.specs.adapters import DenseAdapter
@@ -97,36 +99,31 @@ def synthesis(name: str) -> SynthesisSpec:
 
 
 def recognition(sets: Mapping[str, Sequence[ImageRecord]]) -> dict[str, Any]:
-    """Shares of SP images that the nearest class mean (in the metric of the pooled covariance) assigns to the right identity.
+    """Shares of SP images that the judge of the fidelity stage assigns to the right identity, on 16x16 pixels.
 
-    The classifier has seen 128 drawings of each identity from another seed: no member, no non-member, no sample.
+    It has seen 128 drawings of each identity from another seed: no member, no non-member, no sample.
     """
-    from scipy.stats import binomtest
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     def drawings(seed: int, number: int) -> NDArray[np.float64]:
         return halved([draw(name, seed, index) for name in IDENTITIES for index in range(number)])
 
-    judge = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[1 / len(IDENTITIES)] * len(IDENTITIES))
-    judge.fit(drawings(101, 128), np.repeat(IDENTITIES, 128))
-    held_out = float(np.mean(judge.predict(drawings(102, 64)) == np.repeat(IDENTITIES, 64)))
-    right = {name: judge.predict(halved([decode(record.image) for record in sets[name]])) == name for name in IDENTITIES}
+    judge = Judge.fit(drawings(101, 128), np.repeat(IDENTITIES, 128).tolist())
+    held_out = float(np.mean(np.array(judge.assign(drawings(102, 64))) == np.repeat(IDENTITIES, 64)))
+    right = {name: np.array(judge.assign(halved([decode(record.image) for record in sets[name]]))) == name for name in IDENTITIES}
     whole = np.concatenate(list(right.values()))
-    interval = binomtest(int(whole.sum()), len(whole)).proportion_ci()
+    low, high = clopper_pearson(int(whole.sum()), len(whole))
     return {
         "accuracy_on_held_out_drawings": held_out,
         "right": float(whole.mean()),
-        "right_low": float(interval.low),
-        "right_high": float(interval.high),
+        "right_low": low,
+        "right_high": high,
         "right_by_identity": {name: float(hits.mean()) for name, hits in right.items()},
     }
 
 
 def halved(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Means over 2x2 pixels, flat, in [0, 1]."""
-    stacked = np.stack(pictures).astype(np.float64) / 255.0
-    n, side = len(stacked), stacked.shape[1] // 2
-    return np.asarray(stacked.reshape(n, side, 2, side, 2, 3).mean(axis=(2, 4)).reshape(n, -1), dtype=np.float64)
+    """Means over 2x2 pixels of 32x32, flat: the `pixels` features."""
+    return np.array([averaged(picture, 16).ravel() for picture in pictures])
 
 
 @torch.no_grad()

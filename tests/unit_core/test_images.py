@@ -184,3 +184,44 @@ def test_a_decompression_bomb_is_refused_from_its_header() -> None:
     header[18:26] = (9_000).to_bytes(4, "little") * 2
     with pytest.raises(ValueError, match="too large: 9000 x 9000 pixels; allowed: at most 64,000,000 pixels"):
         decode(bytes(header))
+
+
+# --- large sets ---
+
+
+def many(count: int, size: int = 50) -> list[ImageRecord]:
+    return [record(bytes([number % 256]) * size, f"{number:05d}") for number in range(count)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_set_beyond_either_limit_is_cut_into_shards_that_read_back_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "SHARD_IMAGES", 4)
+    monkeypatch.setattr(images, "SHARD_BYTES", 250)
+    for count, size, parts in ((4, 50, 0), (5, 50, 2), (12, 50, 3), (3, 100, 2), (3, 1000, 3)):
+        folder = tmp_path / f"{count}-{size}"
+        folder.mkdir()
+        write_images(folder / "images.parquet", many(count, size))
+        assert names(folder) == ([f"images-{number:05d}.parquet" for number in range(parts)] or ["images.parquet"])
+        assert read_images(folder / "images.parquet") == many(count, size)
+
+
+def test_a_set_within_the_limits_has_the_bytes_it_always_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "images.parquet", many(4))
+    monkeypatch.setattr(images, "SHARD_IMAGES", 4)
+    write_images(tmp_path / "others.parquet", many(4))
+    write_images(tmp_path / "more.parquet", many(5))
+    whole = (tmp_path / "images.parquet").read_bytes()
+    assert whole == (tmp_path / "others.parquet").read_bytes() == (tmp_path / "more-00000.parquet").read_bytes()
+
+
+def test_a_missing_shard_is_an_error_and_no_shorter_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "SHARD_IMAGES", 2)
+    write_images(tmp_path / "images.parquet", many(6))
+    (tmp_path / "images-00001.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"there is neither .*images.parquet nor images-00001.parquet beside it"):
+        read_images(tmp_path / "images.parquet")
+    with pytest.raises(FileNotFoundError, match=r"nor none-00000.parquet"):
+        read_images(tmp_path / "none.parquet")

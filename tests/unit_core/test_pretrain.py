@@ -76,9 +76,11 @@ def test_pretraining_on_nothing_is_refused(tmp_path: Path) -> None:
 BORROWER = SMALL.model_copy(update={"autoencoder": None, "shape": SMALL.shape.model_copy(update={"unet_channels": (16, 8)})})
 
 
-def test_an_autoencoder_is_taken_over_byte_for_byte_and_not_trained(small: Path, tmp_path: Path) -> None:
-    made = pretrain(people(4), tmp_path / "model", config=BORROWER, autoencoder_from=small)
-    assert tiny.digest_of(tmp_path / "model" / "vae") == tiny.digest_of(small / "vae")
+def test_an_autoencoder_is_taken_over_byte_for_byte_and_not_trained(tmp_path: Path) -> None:
+    """Also where the model is stored in half precision and the autoencoder was not."""
+    pretrain(people(4), tmp_path / "whole", config=SMALL.model_copy(update={"stored_as": "fp32"}))
+    made = pretrain(people(4), tmp_path / "model", config=BORROWER, autoencoder_from=tmp_path / "whole")
+    assert tiny.digest_of(tmp_path / "model" / "vae") == tiny.digest_of(tmp_path / "whole" / "vae")
     assert made.autoencoder is None
     assert len(made.denoiser.loss) == MOMENT.steps
     assert json.loads((tmp_path / "model" / "unet" / "config.json").read_text())["block_out_channels"] == [16, 8]

@@ -14,6 +14,7 @@ from s2l_core import tiny
 from s2l_core.faces import IDENTITIES, records
 from s2l_core.specs.pretrain import PretrainSpec
 from s2l_core.specs.training import TrainSpec
+from s2l_core.tiny.architecture import untrained
 from s2l_core.tiny.recipe import MEMBERS, RECIPES, TINY, make, members, strangers
 
 PACKAGED = sorted(tiny.catalog())
@@ -69,6 +70,12 @@ def test_a_smaller_model_differs_from_tiny_in_the_width_of_its_unet_alone(name: 
     assert unet.pop("block_out_channels") == list(RECIPES[name].shape.unet_channels) != tinys.pop("block_out_channels")
     assert unet == tinys
     assert RECIPES[name].model_copy(update={"shape": TINY.shape, "autoencoder": TINY.autoencoder}) == TINY
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_a_smaller_models_training_starts_from_tinys_text_encoder(name: str) -> None:
+    first, tinys = (untrained(RECIPES[model].shape, TINY.words, seed=TINY.seed).text_encoder.state_dict() for model in (name, "tiny"))
+    assert all(torch.equal(first[key], tinys[key]) for key in tinys)
 
 
 def test_an_unknown_packaged_model_is_refused_with_the_nearest_name() -> None:

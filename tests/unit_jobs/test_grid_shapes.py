@@ -24,7 +24,8 @@ def write_header(file: Path, shapes: dict[str, list[int]]) -> None:
 def folder(tmp_path: Path) -> ModelFolder:
     unet = {"time_embedding.linear_1.weight": [2, 2], "a.to_q.weight": [64, 32], "a.to_v.weight": [64, 48], "a.to_k.weight": [64, 4]}
     write_header(
-        tmp_path / "unet" / "w.safetensors", {**unet, "a.to_out.0.weight": [64, 64], "a.to_q.bias": [2], "conv.weight": [8, 16, 3, 3]}
+        tmp_path / "unet" / "w.safetensors",
+        {**unet, "a.to_out.0.weight": [64, 64], "a.to_q.bias": [2], "conv.weight": [8, 16, 3, 3], "narrow.weight": [32, 2, 3, 3]},
     )
     text = {"b.q_proj.weight": [48, 48], "b.v_proj.weight": [48, 48], "embeddings.token_embedding.weight": [9, 48]}
     write_header(tmp_path / "text_encoder" / "model.safetensors", text)
@@ -43,6 +44,7 @@ def test_shapes_come_from_the_header_alone(tmp_path: Path) -> None:
         (LoraAdapter(), 32, "unet.a.to_q"),
         (LoraAdapter(unet_targets=("to_v", "to_k")), 4, "unet.a.to_k"),
         (LoraAdapter(unet_targets=("conv",)), 8, "unet.conv"),
+        (LoraAdapter(unet_targets=("narrow",), text_encoder_targets=()), 18, "unet.narrow"),
         (LoraAdapter(unet_targets=("to_out.0",), text_encoder_targets=()), 64, "unet.a.to_out.0"),
         (LoraAdapter(unet_targets=()), 48, "text_encoder.b.q_proj"),
         (LoraAdapter(unet_targets=(), text_encoder_targets=(), vae_targets=("to_q",)), 16, "vae.mid.to_q"),

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from jobs.errors import InputError
-from jobs.sources import data_domains, data_members, resolve_data
+from jobs.sources import data_domains, data_members, resolve_data, resolve_public
 from jobs.sources.imagefolder import ImageFolder, look, scan, slug
 from jobs.stages.specs import DrawnFaces, FolderImages
 from s2l_core.images import decode
@@ -369,3 +369,23 @@ def test_real_photographs_are_read(tmp_path: Path) -> None:
     records = found.records("s2")
     assert [record.member for record in records] == [True] * 5 + [False] * 5
     assert decode(records[0].image).shape == (112, 92, 3)
+
+
+def test_public_images_are_all_of_a_folder_and_nobody_s_members(folder: Path) -> None:
+    write_jsonl(folder, rows())
+    source, where, count = resolve_public(str(folder))
+    found = scan(folder, two_sided=False)
+    assert (count, where) == (7, {source.content: folder.resolve()})
+    assert source.content == found.public_content()
+    records = found.public_records()
+    assert {record.text for record in records} == {"photo of Ann", "face of Ann", "photo of Bob", "photo"}
+    assert all(record.member is None for record in records)
+
+
+def test_public_images_need_neither_members_nor_domains(folder: Path) -> None:
+    write_jsonl(folder, [{**row, "domain": "", "member": False} for row in rows()])
+    assert resolve_public(str(folder))[2] == 7
+    with pytest.raises(InputError, match="no image names a domain"):
+        scan(folder)
+    with pytest.raises(InputError, match=r"there is no folder of public images .*; give an imagefolder, or `strangers`"):
+        resolve_public(str(folder / "nowhere"))

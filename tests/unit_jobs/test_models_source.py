@@ -22,7 +22,10 @@ from jobs.stages import base, data
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, FolderImages, FolderModel, HubModel, PackagedModel
 from s2l_core import tiny
+from s2l_core.features import load
 from s2l_core.images import read_images
+from s2l_core.specs.fidelity import ClipFeatures
+from tests.clip_models import add_checker, save_clip
 from tests.orl_folder import build_orl_folder, orl_source
 from tests.sd_models import sd_model
 
@@ -229,6 +232,45 @@ def test_a_hub_model_is_fetched_at_its_commit_without_pickles_and_code(hub: type
     assert files(tmp_path / "out") == expected
     assert hub.asked
     assert not any(name.endswith((".bin", ".py")) for name in hub.asked)
+
+
+def test_a_safety_checker_is_fetched_without_the_networks_beside_it(hub: type[Hub], model: Path, tmp_path: Path) -> None:
+    add_checker(model)
+    spec = BaseStage(source=HubModel(repo="org/name", revision=REVISION), family="safety-checker")
+    base.run(job(spec, tmp_path / "out"))
+    assert set(files(tmp_path / "out")) == {
+        "model_index.json",
+        "safety_checker/config.json",
+        "safety_checker/model.safetensors",
+        "feature_extractor/preprocessor_config.json",
+    }
+    assert not any(name.startswith(("unet", "vae", "text_encoder")) for name in hub.asked)
+
+
+def test_a_hub_model_without_a_checker_is_refused_when_its_files_are_there(hub: type[Hub], tmp_path: Path) -> None:
+    spec = BaseStage(source=HubModel(repo="org/name", revision=REVISION), family="safety-checker")
+    with pytest.raises(InputError, match="has no safety checker; choose a model that has one, or leave the safety checker off"):
+        base.run(job(spec, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_a_clip_is_committed_with_what_it_takes_to_measure_images(where: str, hub: type[Hub], tmp_path: Path) -> None:
+    save_clip(tmp_path / "clip", "CLIPModel")
+    (tmp_path / "clip" / "pytorch_model.bin").write_bytes(b"pickle")
+    hub.folder = tmp_path / "clip"
+    source, folders = resolve_model(str(tmp_path / "clip") if where == "folder" else f"org/name@{REVISION}", "clip")
+    base.run(job(BaseStage(source=source, family="clip"), tmp_path / "out", **folders))
+    found = set(files(tmp_path / "out"))
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"} <= found
+    assert "pytorch_model.bin" not in found
+    assert load(ClipFeatures(), folder=tmp_path / "out").prompt_similarity([]) is not None
+
+
+def test_a_clip_that_is_not_there_says_what_is_allowed(model: Path) -> None:
+    with pytest.raises(InputError, match=r'unknown model "nowhere"; allowed: a folder in the transformers layout, or org/name@revision'):
+        resolve_model("nowhere", "clip")
+    with pytest.raises(InputError, match=r"has no config.json; a CLIP is a folder in the transformers layout"):
+        resolve_model(str(model), "clip")
 
 
 def test_a_model_that_the_hub_does_not_have_is_the_users_to_mend(hub: type[Hub], tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def stand_in(folder: Path, *, vae: str) -> Path:
     ("options", "message"),
     [
         ({"unet_channels": "32;32"}, r'--unet-channels: got "32;32"; it must be whole numbers with commas.*such as 32,32'),
+        ({"unet_channels": ""}, r'--unet-channels: got ""'),
         ({"unet_channels": "32,"}, r'--unet-channels: got "32,"'),
         ({"unet_channels": "20,32"}, r"unet_channels: channels must be multiples of norm_groups=8; got 20; the nearest: 16 or 24"),
         ({"unet_channels": "4"}, r"got 4; the nearest: 8"),
@@ -89,6 +90,7 @@ def test_wrong_options_say_what_is_allowed(options: dict[str, Any], message: str
         ("denoiser: {stpes: 5}", r'recipe\.yaml: recipe\.denoiser: unknown key "stpes"; allowed: steps, .*did you mean "steps"'),
         ("shape: {heads: 5}", r"recipe\.shape: unet_channels: channels must be multiples of heads=5; got 64; the nearest: 60 or 65"),
         ("shape: {text_width: 30}", r"text_width must be a multiple of heads=4; got 30"),
+        ("shape: null", r"recipe\.shape: got null; it must be a mapping"),
         ("shape: wide", r'recipe\.shape: got "wide"; it must be a mapping'),
         ("- shape", r"recipe\.yaml: got \[\"shape\"\]; a recipe is a mapping with shape, words"),
         ("autoencoder: null", r"trains no autoencoder.*name the model it is taken from with --autoencoder-from"),
@@ -99,9 +101,17 @@ def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, text: str, message:
         read_recipe(written(tmp_path, text))
 
 
-def test_a_recipe_that_trains_the_autoencoder_that_an_option_takes_over_is_refused(tmp_path: Path) -> None:
-    file = written(tmp_path, "autoencoder: {steps: 10}")
-    with pytest.raises(InputError, match="as it is: leave `autoencoder` of the recipe out"):
+def test_one_file_serves_the_model_that_trains_its_autoencoder_and_those_that_take_it(tmp_path: Path) -> None:
+    file = written(tmp_path, "autoencoder: {steps: 10}\nshape: {text_width: 32}")
+    trained, taken = read_recipe(file).spec, read_recipe(file, autoencoder_from="tiny").spec
+    assert trained.autoencoder is not None
+    assert trained.autoencoder.steps == 10
+    assert taken == trained.model_copy(update={"autoencoder": None})
+
+
+def test_a_file_that_wants_other_channels_than_the_taken_autoencoder_has_is_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, "shape: {vae_channels: [16, 32]}")
+    with pytest.raises(InputError, match=r"shape\.vae_channels: got \[16, 32\], and the autoencoder of .*tiny has \[16, 32, 64\]"):
         read_recipe(file, autoencoder_from="tiny")
 
 

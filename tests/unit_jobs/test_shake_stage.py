@@ -11,16 +11,19 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from jobs.execute.failures import classify, retries
 from jobs.execute.warm import Warm
 from jobs.stages import shake as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ShakeStage
 from s2l_core.adapters import attach_saved
+from s2l_core.defences import Refused
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, encode_png, write_images
 from s2l_core.randomness import keyed_noise
 from s2l_core.shake import shake
 from s2l_core.specs.adapters import GaussianAdapter, LoraAdapter
+from s2l_core.specs.defences import ClipNoiseDefence, DefenceSpec, DpDefence, MixDefence, RejectDefence
 from s2l_core.specs.objectives import DenoiseObjective, DreamBoothObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.pretrain import SmallShape
 from s2l_core.specs.training import TrainSpec
@@ -64,6 +67,7 @@ def job(
     records: list[ImageRecord],
     *,
     objective: ObjectiveSpec | None = None,
+    defence: DefenceSpec | None = None,
     say: Callable[[float, str], None] | None = None,
     **more: Any,
 ) -> StageJob:
@@ -77,8 +81,10 @@ def job(
         training=TrainSpec(steps=8, batch_size=4, lr=1e-3),
         name="ada",
         seed=3,
+        defence=defence,
     )
     parents = [("base", "base-key", base), ("train", "train-key", where / "train")]
+    parents += [(role, f"{role}-key", where / role) for role in ("public", "own") if (where / role).exists()]
     if objective is not None:
         parents.append(("prior", "prior-key", where / "prior"))
     return StageJob(
@@ -182,3 +188,54 @@ def test_a_stopped_stage_goes_on_to_the_same_bytes_on_a_warm_base(base: Path, tm
 def test_checkpoints_wait_until_enough_work_would_be_lost(tmp_path: Path) -> None:
     assert not stage.TimedCheckpoint(Kept(tmp_path / "kept"), every_s=1000.0).due(1)
     assert stage.TimedCheckpoint(Kept(tmp_path / "kept"), every_s=0.0).due(1)
+
+
+# --- defences ---
+
+
+def beside(where: Path, role: str, numbers: list[int]) -> None:
+    """Images in another role."""
+    (where / role).mkdir(parents=True)
+    write_images(where / role / "images.parquet", [record(number, None) for number in numbers])
+
+
+def facts(where: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(made(where)["defence.json"])
+    return found
+
+
+def test_a_defended_shake_leaves_what_its_defence_did(base: Path, tmp_path: Path) -> None:
+    defence = DpDefence(epsilon=8, delta=1e-3)
+    stage.run(job(base, tmp_path, [record(number, None) for number in range(8)], defence=defence))
+    assert facts(tmp_path)["epsilon"] <= 8
+    assert (facts(tmp_path)["kind"], facts(tmp_path)["images"], facts(tmp_path)["steps"]) == ("dp", 8, 8)
+    assert "says nothing about the images that the base model was pre-trained on" in facts(tmp_path)["protects"]
+
+
+def test_a_defence_changes_the_weights_and_without_one_no_facts_are_left(base: Path, tmp_path: Path) -> None:
+    records = [record(number, None) for number in range(4)]
+    stage.run(job(base, tmp_path / "plain", records))
+    stage.run(job(base, tmp_path / "noisy", records, defence=ClipNoiseDefence()))
+    weights = [made(tmp_path / name)["pytorch_lora_weights.safetensors"] for name in ("plain", "noisy")]
+    assert weights[0] != weights[1]
+    assert "defence.json" not in made(tmp_path / "plain")
+    assert facts(tmp_path / "noisy")["epsilon"] is None
+
+
+def test_public_images_are_mixed_in(base: Path, tmp_path: Path) -> None:
+    beside(tmp_path, "public", [90, 91, 92])
+    stage.run(job(base, tmp_path, [record(number, None) for number in range(4)], defence=MixDefence()))
+    assert facts(tmp_path)["public_images"] == 3
+
+
+def test_a_set_that_the_base_could_have_drawn_is_refused_with_its_numbers_and_never_tried_again(base: Path, tmp_path: Path) -> None:
+    beside(tmp_path / "same", "own", [0, 1, 2, 3])
+    beside(tmp_path / "other", "own", [90, 91, 92, 93])
+    records = [record(number, None) for number in range(4)]
+    guard = RejectDefence(distance=0.01)
+    with pytest.raises(Refused, match=r"the set is refused: 4 of 4 images \(100%\)") as caught:
+        stage.run(job(base, tmp_path / "same", records, defence=guard))
+    assert made(tmp_path / "same") == {}
+    assert retries(classify(caught.value)) == 0
+    stage.run(job(base, tmp_path / "other", records, defence=guard))
+    assert facts(tmp_path / "other")["share"] == 0

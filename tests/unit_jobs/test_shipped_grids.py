@@ -10,7 +10,7 @@ from jobs.errors import InputError
 from jobs.expand import expand
 from jobs.given import refuse_stand_ins
 from jobs.grid.load import SHIPPED, shipped_profiles
-from jobs.grid.presets import METHODS, PROMPTS
+from jobs.grid.presets import DEFENCES, METHODS, PROMPTS
 from jobs.grid.read import read_grid
 from jobs.plan import Plan
 from s2l_core import tiny
@@ -36,7 +36,7 @@ def shaken(plan: Plan, method: str, **axes: object) -> list[LoraAdapter | Gaussi
 
 def test_these_ablations_ship() -> None:
     assert sorted(ABLATIONS) == [
-        *("controls", "domain-transfer", "gaussian-scale", "lora-rank", "model-scale", "multi-round"),
+        *("controls", "defences", "domain-transfer", "gaussian-scale", "lora-rank", "model-scale", "multi-round"),
         *("paper-table1", "prior-knowledge", "sp-size", "steps-lr"),
     ]
     assert all(shipped_profiles()[name] == ["tiny", "published"] for name in ABLATIONS)
@@ -127,6 +127,21 @@ def test_every_model_is_attacked_on_every_domain_under_transfer() -> None:
 def test_three_rounds_cost_three_shakes() -> None:
     plan = planned("multi-round")
     assert distinct(plan, "shake") == 12 * (2 * 3 + 1)
+
+
+def test_every_defence_is_tried_on_both_methods_that_it_can_serve_and_dp_where_members_are_what_it_protects() -> None:
+    for profile in ("tiny", "published"):
+        plan = planned("defences", profile)
+        tried = {(trial.axes["method"], getattr(shake_spec(trial).defence, "kind", None)) for trial in plan.trials if trial.shake}
+        kinds = {preset.spec.kind for preset in DEFENCES.values()} | {None}
+        assert tried == {(method, kind) for method in ("dreambooth", "lora+dreambooth") for kind in kinds} - {
+            ("lora+dreambooth", "l2-to-base")
+        }
+        assert all(trial.fidelity is not None for trial in plan.trials), "a defence is not judged by leakage alone"
+        controls = {trial.axes["defence"] for trial in plan.trials if trial.axes["train_on"] == "members"}
+        assert controls == {"none", "dp-eps8"}
+    with pytest.raises(InputError, match=r"public is to-be-given:public: give --set public=FOLDER"):
+        refuse_stand_ins(planned("defences", "published"))
 
 
 def test_the_size_of_the_set_leaves_the_length_of_training_alone() -> None:

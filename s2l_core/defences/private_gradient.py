@@ -1,0 +1,69 @@
+"""Gradients of single examples, clipped and with noise on their sum; and Poisson samples of a set.
+
+Each example passes alone through the shake's own loss, so that its gradient is exact for every layer and every loss there is (how that
+compares with hooks on layers: docs/decisions/0008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from s2l_core.randomness import keyed_noise, keyed_uniforms
+from s2l_core.training.accelerated import Accelerated
+from s2l_core.training.batch import Batch, Loss, Sampler
+
+
+class PrivateGradient:
+    """A gradient rule: (sum of clipped gradients + noise) / expected batch size (arXiv 1607.00133, algorithm 1).
+
+    The noise, normal with standard deviation noise_multiplier * clip, is keyed by (seed, step, parameter): it is there in a step without
+    a single example too, and a resumed fit draws the same again.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], *, clip: float, noise_multiplier: float, batch_size: int) -> None:
+        """Take `batch_size` for the expected size of a batch."""
+        self._parameters = parameters
+        self._clip = clip
+        self._spread = noise_multiplier * clip
+        self._batch_size = batch_size
+
+    def __call__(self, run: Accelerated, loss: Loss, batch: Batch) -> float:
+        sums = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in self._parameters.items()}
+        total = 0.0
+        for example in batch.pieces(1):
+            with run.autocast():
+                value = loss(example).float().sum()
+            total += float(value.detach())
+            run.backward(value)
+            self._add_clipped(sums)
+        for name, parameter in self._parameters.items():
+            parameter.grad = self._noisy(sums[name], batch, name).to(parameter.dtype)
+        return total / self._batch_size
+
+    @torch.no_grad()
+    def _add_clipped(self, sums: Mapping[str, Tensor]) -> None:
+        gradients = {name: parameter.grad.float() for name, parameter in self._parameters.items() if parameter.grad is not None}
+        if not gradients:
+            return
+        norm = torch.stack([gradient.double().square().sum() for gradient in gradients.values()]).sum().sqrt()
+        factor = (self._clip / norm).clamp(max=1.0)
+        for name, gradient in gradients.items():
+            sums[name].add_(gradient * factor.to(gradient))
+            self._parameters[name].grad = None
+
+    def _noisy(self, clipped: Tensor, batch: Batch, name: str) -> Tensor:
+        if self._spread:
+            clipped = clipped + self._spread * keyed_noise(clipped.shape, "private-gradient", batch.seed, batch.step, name).to(clipped)
+        return clipped / self._batch_size
+
+
+def poisson(examples: int, rate: float, seed: int) -> Sampler:
+    """A sampler that takes each example into each batch with probability `rate`, on its own: some batches are empty."""
+
+    def chosen(step: int) -> Tensor:
+        return (keyed_uniforms(examples, "poisson", seed, step) < rate).nonzero().flatten()
+
+    return chosen
