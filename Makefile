@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.stamp-runtime
 STAMP_DEV := $(VENV)/.stamp-dev
 PYTEST_FLAGS ?=
+# Two test files at a time; each file's tests stay in one process.
+PARALLEL ?= -n 2 --dist loadfile
 
 # One thread a process: faster on few cores, and the results are the same to the bit everywhere.
 export OMP_NUM_THREADS ?= 1
@@ -50,10 +52,10 @@ demo: setup ## run the grid `quickstart` on this machine and write its report (u
 	@echo "MLflow   $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/s2l-data/mlflow.db"
 
 test: setup-dev ## all tests
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
 
 test-fast: setup-dev ## the tests without those marked slow
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(PYTEST_FLAGS)
 
 chaos: setup-dev ## kill drivers and workers of `quickstart` at five moments each, two drivers at once; compare every byte
 	S2L_CHAOS_GRID=quickstart $(BIN)/python -m pytest tests/chaos $(PYTEST_FLAGS)

@@ -55,9 +55,6 @@ def inspect(folder: Path) -> SDFolder:
     for part, cls in PARTS.items():
         _check_class(folder, index, part, cls)
         weights, variant = weight_files(folder, f"{part}/{WEIGHTS[part]}")
-        for name in weights:
-            if name.endswith(".safetensors"):
-                _check_whole(folder / name)
         names.update(weights)
         if variant:
             variants[part] = variant
@@ -67,6 +64,9 @@ def inspect(folder: Path) -> SDFolder:
     names.add(required(folder, "scheduler/scheduler_config.json"))
     _check_prediction(folder)
     _check_fit(folder)
+    for name in sorted(names):
+        if name.endswith(".safetensors"):
+            _check_whole(folder / name)
     return SDFolder(folder, tuple(sorted(names)), variants)
 
 

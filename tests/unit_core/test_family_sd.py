@@ -300,7 +300,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: edit(folder / "unet" / "config.json", lambda config: config.update(cross_attention_dim=64)),
         r"the UNet expects text of width 64, and the text encoder gives 32",
     ),
-    "truncated": (truncated, r"unet cannot be read"),
+    "truncated": (truncated, r"unet/\S+ is no whole safetensors file: 5,000 bytes, no readable header; download or save"),
     "a weight is missing": (one_weight_less, r"text_encoder do not fit its config.json: 1 missing"),
     "a weight of the UNet is missing": (one_unet_weight_less, r"unet do not fit its config.json: 1 missing .*, first conv_in.bias"),
     "nan": (one_nan, r"vae hold NaN or infinity, first in decoder.conv_in.bias"),
