@@ -79,7 +79,7 @@ def test_the_test_over_domains_is_shown_with_the_smallest_p_that_it_can_give(pag
 
 def test_of_many_domains_a_few_are_drawn_and_it_says_so(page: Folded) -> None:
     text = re.sub(r"\s+", " ", page.words)
-    assert "Drawn are of 12 domains the 6 with the largest changes, of several seeds the first." in text
+    assert "Drawn are of 12 domains the 6 with the largest changes, of several seeds the first, of 13 ways the first 12." in text
 
 
 def test_a_panel_of_roc_curves_holds_no_more_curves_than_there_are_colours(many: Any, monkeypatch: pytest.MonkeyPatch) -> None:
