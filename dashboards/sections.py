@@ -88,7 +88,7 @@ def _attack(attack: str, groups: Sequence[Group], tests: DomainTests, found: Seq
     every = list(_with_conditions(groups))
     kept, left_out = _largest(every)
     shown = [cut for group in every if (cut := replace(group, lines=[line for line in group.lines if line.key in kept])).lines]
-    shaken = [group for group in shown if group.role != "no-shake" and not group.condition]
+    shaken = [group for group in groups if group.role != "no-shake"]
     cells = {cell.trial.key: cell for cell in found if cell.attack == attack}
     plots = roc_plots(attack, [(group.title, [cells[line.key] for line in group.lines]) for group in shaken], ledger)
     reaches = _reach(every), _methods_reach(groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from dashboards.comparisons import as_themselves, comparisons
 from dashboards.conditions import CONDITIONS, split
 from dashboards.controls import control_cards
 from dashboards.findings import findings
+from dashboards.report import report
 from dashboards.results import cells, rows
+from tests.ablations_by_hand import finished
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,12 @@ def test_controls_count_each_attack_once_too(many: Any) -> None:
 def test_rows_for_programs_keep_the_whole_name(many: Any) -> None:
     found = {row["attack"] for row in rows(many.plan, many.ledger)}
     assert found == {"secmi", "secmi@own-caption", "secmi@base-vae"}
+
+
+def test_a_condition_is_explained_at_the_first_attack_that_has_it(tmp_path: Path) -> None:
+    points = [{"domain": "alba", "method": method, "seed": 0} for method in ("textual-inversion", "end2end")]
+    world = finished(tmp_path, points, lambda axes, attack: 0.0)
+    text = report(world.plan, world.ledger)
+    explained = text.index("Some methods train a new token")
+    assert text.count("Some methods train a new token") == text.count("Some methods change the autoencoder") == 1
+    assert text.index("Attack: loss") < explained < text.index("Attack: secmi")

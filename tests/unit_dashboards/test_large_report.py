@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dashboards import plots
 from dashboards.report import report
 from tests.ablations_by_hand import METHODS
 
@@ -78,7 +79,21 @@ def test_the_test_over_domains_is_shown_with_the_smallest_p_that_it_can_give(pag
 
 def test_of_many_domains_a_few_are_drawn_and_it_says_so(page: Folded) -> None:
     text = re.sub(r"\s+", " ", page.words)
-    assert "Drawn are of 12 domains the 6 with the largest changes, of several seeds the first." in text
+    assert "Drawn are of 12 domains the 6 with the largest changes, of several seeds the first, of 13 ways the first 12." in text
+
+
+def test_a_panel_of_roc_curves_holds_no_more_curves_than_there_are_colours(many: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[str]] = []
+    real = plots.roc
+
+    def roc(panels: Any, **settings: Any) -> Any:
+        drawn.extend([curve.label for curve in panel.curves] for panel in panels)
+        return real(panels, **settings)
+
+    monkeypatch.setattr(plots, "roc", roc)
+    report(many.plan, many.ledger)
+    assert len(drawn) == 12
+    assert all(len(labels) == len(set(labels)) == len(plots.LINE_COLORS) for labels in drawn)
 
 
 def test_rates_are_those_of_the_pools_where_trials_are_many(source: str) -> None:

@@ -135,6 +135,12 @@ def test_the_table_for_people_is_in_the_order_of_its_axes_with_numbers_by_size(r
     assert [line.split()[1] for line in lines[1:]] == sorted(line.split()[1] for line in lines[1:])
 
 
+def test_ten_comes_after_two_and_what_is_not_given_before_both() -> None:
+    row = dict.fromkeys(COLUMNS, 0.0) | {"trial_key": "k" * 64, "verdict": "none", "domain": "d", "attack": "a", "metric": "auc"}
+    lines = tables.to_table([row | {"rank": rank} for rank in (10, 2, None)]).decode().splitlines()[1:]
+    assert [line.split()[1] for line in lines] == ["a", "2", "10"]
+
+
 def test_long_values_of_axes_are_short_in_the_table_and_whole_elsewhere() -> None:
     row = dict.fromkeys(COLUMNS, 0.0) | {"trial_key": "k" * 64, "verdict": "none", "attack": "a", "metric": "auc"}
     text = "x" * 60
