@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import secrets
 import shutil
@@ -93,7 +94,7 @@ def ray_session(*, workers: int | None, temp: Path, address: str | None = None) 
         resources = ray.cluster_resources()
         yield RaySlots(int(resources.get("CPU", 0)), float(resources.get("GPU", 0)), sum(1 for node in ray.nodes() if node["Alive"]))
     finally:
-        with undisturbed():
+        with undisturbed(), _no_handle_dropped():
             ray.shutdown()
 
 
@@ -112,6 +113,22 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
+def _no_handle_dropped() -> Iterator[None]:
+    """No garbage is collected in this block, by whatever thread, and none with handles of actors is left before it.
+
+    A handle that is dropped tells Ray so, and while Ray shuts down that ends the process on the spot, with exit code 1.
+    """
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager
