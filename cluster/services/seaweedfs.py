@@ -217,7 +217,8 @@ def _answers(url: str) -> bool:
 def _wait_until_healthy(server: SeaweedFS) -> None:
     deadline = time.monotonic() + _START_S
     while not server.is_healthy():
-        gone = not server.is_running() and not _has_no_command_line(server.pid)  # it has none while the shell becomes the server
+        starting = server.is_running() or _has_no_command_line(server.pid)  # it has none while the shell becomes the server
+        gone = not starting and not server.is_running()  # asked again: between the two it may have become one
         if gone or time.monotonic() > deadline:
             tail = (Path(server.folder) / "seaweedfs.log").read_text(errors="replace").splitlines()[-5:]
             raise RuntimeError(f"SeaweedFS in {server.folder} does not come up; its log ends with:\n" + "\n".join(tail))
