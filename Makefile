@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.stamp-runtime
 STAMP_DEV := $(VENV)/.stamp-dev
 PYTEST_FLAGS ?=
-# Two test files at a time; each file's tests stay in one process.
-PARALLEL ?= -n 2 --dist loadfile
+# Two test files at a time, in their order: those that kill real processes take longest and go first.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # One thread a process: faster on few cores, and the results are the same to the bit everywhere.
 export OMP_NUM_THREADS ?= 1

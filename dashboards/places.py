@@ -11,7 +11,7 @@ from jobs.keys import canonical_json
 from jobs.plan import Plan, Trial
 from jobs.stages.specs import DataStage, DrawnFaces
 
-Role = Literal["method", "transfer", "members", "unrelated", "matched-noise", "no-shake"]
+Role = Literal["method", "transfer", "members", "defended-members", "unrelated", "matched-noise", "no-shake"]
 Change = Literal["trained", "noise", "nothing"]
 
 APART = ("domain", "attack_domain", "seed", "method", "train_on")
@@ -159,7 +159,7 @@ def _role(trial: Trial, fixed: Mapping[str, Any]) -> Role:
         return "transfer"
     train = trial.shake.parent("train")
     if train is not None and train.kind == "data":
-        return "members"
+        return "members" if getattr(trial.shake.spec, "defence", None) is None else "defended-members"
     unrelated = "unrelated" in (_value(trial, fixed, "train_on"), _value(trial, fixed, "sp_prompts"))
     return "unrelated" if unrelated else "method"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dashboards.places import places
-from jobs.graph import Node, ancestors
+from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 
@@ -32,21 +32,24 @@ def samples(plan: Plan, ledger: Ledger) -> list[DomainSamples]:
     sets: dict[str, tuple[Node | None, Node | None]] = {}
     where = places(plan)
     for trial in plan.trials:
-        domain = where[trial.key].domain
-        data, sp = _sources(trial)
-        before = sets.get(domain, (None, None))
-        sets[domain] = (before[0] or data, before[1] or sp)
+        place = where[trial.key]
+        before = sets.get(place.domain, (None, None))
+        drawn = _trained_on(trial) if place.role == "method" else None  # a control is trained on somebody else, or on nothing
+        sets[place.domain] = (before[0] or _attacked(trial), before[1] or drawn)
     chosen = sorted(sets.items())[:MAX_DOMAINS]
-    return [DomainSamples(domain, _images(ledger, data), _images(ledger, sp)) for domain, (data, sp) in chosen]
+    return [DomainSamples(domain, _images(ledger, data, member=True), _images(ledger, sp, member=None)) for domain, (data, sp) in chosen]
 
 
-def _sources(trial: Trial) -> tuple[Node | None, Node | None]:
-    nodes = list(ancestors(trial.metrics.values()))
-    data = next((node for node in nodes if node.kind == "data"), None)
-    return data, next((node for node in nodes if node.kind == "sp"), None)
+def _attacked(trial: Trial) -> Node | None:
+    after = next((node.parent("after") for node in trial.metrics.values()), None)
+    return after.parent("data") if after is not None else None
 
 
-def _images(ledger: Ledger, node: Node | None) -> list[str]:
+def _trained_on(trial: Trial) -> Node | None:
+    return trial.shake.parent("train") if trial.shake is not None else None
+
+
+def _images(ledger: Ledger, node: Node | None, *, member: bool | None) -> list[str]:
     from s2l_core.images import read_images
 
     manifest = ledger.manifest(node.kind, node.key) if node is not None else None
@@ -57,7 +60,7 @@ def _images(ledger: Ledger, node: Node | None) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(ledger.read(manifest, name))
-        records = [record for record in read_images(path) if record.member is not False]
+        records = [record for record in read_images(path) if record.member is member]
     return [uri for record in records[:PER_SET] if (uri := _data_uri(record.image))]
 
 

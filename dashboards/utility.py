@@ -37,7 +37,7 @@ class Drawn:
     identity: Change | None
     pixels: Change
     features: Change
-    frechet: Change
+    frechet: Change | None
 
 
 @dataclass
@@ -134,10 +134,16 @@ def _drawn(ledger: Ledger, trial: Trial) -> Drawn | None:
     if document is None or "change" not in document:
         return None
     change = document["change"]
-    after = float(document["frechet"]["members"]["value"])
-    delta = float(change["frechet"]["members"])
     identity = _change(change[IDENTITY]) if IDENTITY in change else None
-    return Drawn(identity, _change(change[PIXELS]), _change(change[FEATURES]), Change(after - delta, after, delta))
+    return Drawn(identity, _change(change[PIXELS]), _change(change[FEATURES]), _frechet(document))
+
+
+def _frechet(document: Mapping[str, Any]) -> Change | None:
+    """None where before and after are of different numbers of images: their biases differ, so that they cannot be compared."""
+    if "frechet" not in document["change"]:
+        return None
+    after, delta = float(document["frechet"]["members"]["value"]), float(document["change"]["frechet"]["members"])
+    return Change(after - delta, after, delta)
 
 
 def _change(found: Mapping[str, float]) -> Change:
@@ -147,9 +153,13 @@ def _change(found: Mapping[str, float]) -> Change:
 def _mean(found: Sequence[Drawn]) -> Drawn | None:
     if len(found) < 2:
         return found[0] if found else None
-    identities = [one.identity for one in found if one.identity is not None]
-    changes = ([getattr(one, name) for one in found] for name in ("pixels", "features", "frechet"))
-    return Drawn(_mean_change(identities) if identities else None, *map(_mean_change, changes))
+    pixels, features = _mean_change([one.pixels for one in found]), _mean_change([one.features for one in found])
+    return Drawn(_mean_of_some([one.identity for one in found]), pixels, features, _mean_of_some([one.frechet for one in found]))
+
+
+def _mean_of_some(found: Sequence[Change | None]) -> Change | None:
+    some = [one for one in found if one is not None]
+    return _mean_change(some) if some else None
 
 
 def _mean_change(found: Sequence[Change]) -> Change:

@@ -30,6 +30,8 @@ from jobs.plan import Plan, Trial
 from jobs.states import TrialState, trial_states
 
 BUSY_POLL_S = 2.0
+MANY_RESULTS = 1000
+"""From so many on, reading them back takes long enough to say so."""
 MAX_REDONE = 3
 """How often one run makes the same corrupt stage again before it gives the store up."""
 
@@ -181,6 +183,9 @@ def _look_through(plan: Plan, ledger: Ledger, reporter: Reporter) -> None:
     """Read the results that are there already; spoiled ones go to quarantine. Other stages are read when they are used."""
     leaves = dict.fromkeys(plan.leaves())
     done = {kind: ledger.committed(kind) for kind in {leaf.kind for leaf in leaves}}
+    count = sum(leaf.key in done[leaf.kind] for leaf in leaves)
+    if count > MANY_RESULTS:
+        reporter.note(f"reading {count:,} results that are there already")
     for words in look_through(ledger, [leaf.id for leaf in leaves if leaf.key in done[leaf.kind]]):
         reporter.note(words)
 

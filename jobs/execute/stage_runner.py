@@ -200,7 +200,10 @@ def _compute(unit: _Unit, nodes: Sequence[Node], leases: dict[str, Lease], micro
             module.run(jobs[0])
         seconds = time.perf_counter() - clock
         for node, job in zip(nodes, jobs, strict=True):
-            made = _made(worker, started, seconds / len(jobs)) | ({"micro_batch": micro_batch} if micro_batch else {}) | job.made
+            variant = {"micro_batch": micro_batch} if micro_batch else {}
+            if node.kind == "shake" and job.gradient_checkpointing:
+                variant["gradient_checkpointing"] = True
+            made = _made(worker, started, seconds / len(jobs)) | variant | job.made
             parents = {parent.key: unit.manifests[parent.key] for _, parent in node.parents}
             unit.manifests[node.key] = worker.ledger.commit(node, job.out, parents=parents, made=made)
             unit.ran.append(node.key)

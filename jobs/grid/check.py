@@ -10,7 +10,7 @@ from jobs.errors import GridError
 from jobs.grid.applies import lacking
 from jobs.grid.document import Document
 from jobs.grid.messages import listed, show, unknown
-from jobs.grid.model import FIELDS, LIST_FIELDS, REQUIRED, Grid, Point, label, place
+from jobs.grid.model import FIELDS, LIST_FIELDS, REQUIRED, Grid, Named, Point, label, place
 from jobs.grid.values import read_value
 
 SECTIONS = ("name", "fixed", "axes", "zip", "by_method", "when", "include", "exclude", "profiles")
@@ -40,6 +40,7 @@ def check(document: Document, source: str, *, overridden: tuple[str, ...] = ()) 
 class _Checker:
     def __init__(self, document: Document, source: str) -> None:
         self.document, self.source = document, source
+        self._named: dict[tuple[str, Any], tuple[Any, Path]] = {}
 
     def grid(self, overridden: tuple[str, ...]) -> Grid:
         top = self.document.value
@@ -177,6 +178,21 @@ class _Checker:
             raise self.error(path, unknown("setting", name, FIELDS) + meant)
 
     def _value(self, name: str, raw: Any, path: Path) -> Any:
+        value = self._read(name, raw, path)
+        if isinstance(value, Named):
+            self._check_name(name, value, path)
+        return value
+
+    def _check_name(self, field: str, named: Named, path: Path) -> None:
+        """One name means one thing in a grid: tables, and what is worked out once for each name, rely on it."""
+        parts = named.value if field == "attacks" else {named.label: named.value}
+        for name, value in parts.items():
+            known, place_of_first = self._named.setdefault((field.removeprefix("match_"), name), (value, path))
+            if known != value:
+                first = place(self.source, self.document.lines, place_of_first)
+                raise self.error(path, f"{show(name)} means something else than at {first}; give one of them another `name`")
+
+    def _read(self, name: str, raw: Any, path: Path) -> Any:
         try:
             return read_value(name, raw)
         except ValueError as error:

@@ -31,8 +31,8 @@ def read_method(raw: Any) -> Named:
 def read_match_method(raw: Any) -> Named:
     """The method whose change noise is matched to: one that trains something."""
     method = read_method(raw)
-    if not trains(method.value):
-        raise ValueError(f"got {show(raw)}, which trains nothing: name a method whose change the noise can be as long as")
+    if not any(isinstance(adapter, DenseAdapter | LoraAdapter) for adapter in method.value.adapters):
+        raise ValueError(f"got {show(raw)}, which changes no weight of the base: name a method whose change the noise can be as long as")
     return method
 
 

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import cast
 
+from jobs.errors import InputError
 from jobs.stages.contract import Progress, StageJob
 from jobs.stages.models import load_base
 from jobs.stages.specs import ShakeStage
 from s2l_core.adapters import attach_saved, save
+from s2l_core.defences.dp import PROTECTS_MEMBERS
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, read_images
 from s2l_core.shake import shake
@@ -68,7 +70,12 @@ def run(job: StageJob) -> None:
         save(shaken.on, job.out)
     (job.out / "curve.json").write_text(json.dumps(vars(shaken.curve)), encoding="utf-8")
     if spec.defence is not None:
-        (job.out / DEFENCE).write_text(json.dumps(shaken.facts, sort_keys=True, allow_nan=False), encoding="utf-8")
+        facts = shaken.facts | ({"protects": PROTECTS_MEMBERS} if _on_members(job) and shaken.facts["kind"] == "dp" else {})
+        (job.out / DEFENCE).write_text(json.dumps(facts, sort_keys=True, allow_nan=False), encoding="utf-8")
+
+
+def _on_members(job: StageJob) -> bool:
+    return any(record.member for record in _training_images(job))
 
 
 def _training_images(job: StageJob) -> list[ImageRecord]:
@@ -86,4 +93,9 @@ def _images(job: StageJob, role: str) -> list[ImageRecord] | None:
 def _length(model: StableDiffusion, folder: Path) -> float:
     """How far another shake moved the model's weights."""
     with attach_saved(model, folder) as other:
-        return other.change_norm()
+        norm = other.change_norm()
+    if not norm:
+        raise InputError(
+            "the shake that the noise is to be as long as changed no weight, so that there would be no noise; match another one"
+        )
+    return norm

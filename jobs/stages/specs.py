@@ -179,6 +179,7 @@ class BlindStage(StageSpec):
 
 
 class FidelityStage(StageSpec):
+    schema_version: ClassVar[int] = 2
     kind: Literal["fidelity"] = "fidelity"
     fidelity: FidelitySpec = FidelitySpec()
 

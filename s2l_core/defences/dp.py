@@ -15,6 +15,10 @@ PROTECTS = (
     "This epsilon protects the images that the model was fine-tuned on (the SP set), one image each. It says nothing about the images that "
     "the base model was pre-trained on."
 )
+PROTECTS_MEMBERS = (
+    "This epsilon protects the members that the model was fine-tuned on again, one image each, from what this fine-tuning adds. It says "
+    "nothing about what the base model knew of them already."
+)
 CONDITIONS = (
     "It is about the fine-tuned weights alone, not about the loss curve, and it holds against whoever does not know the seed that the "
     "noise and the batches were drawn from."

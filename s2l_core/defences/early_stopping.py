@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from s2l_core.objectives import Term
 from s2l_core.randomness import keyed_uniform
 from s2l_core.specs.defences import EarlyStoppingDefence
 from s2l_core.training.batch import Batch
+from s2l_core.training.errors import NumericalFailure
 from s2l_core.training.fit import Curve
 
 MEASURED_TOGETHER = 16
@@ -61,7 +63,10 @@ class HeldOut:
         return self.history[self._best_place()][0]
 
     def _look(self, step: int) -> None:
-        self.history.append((step, self._measure()))
+        loss = self._measure()
+        if not math.isfinite(loss):
+            raise NumericalFailure(f"the held-out loss is {loss} after step {step}; try a lower learning rate or fp32 precision")
+        self.history.append((step, loss))
         if self._best_place() == len(self.history) - 1:
             self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 

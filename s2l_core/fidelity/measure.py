@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,7 @@ class _Measures:
             "prompt_similarity": None if prompt is None else self._mean(prompt),
             "images": {
                 "id": [record.image_id for record in drawn],
+                "prompt_sha256": [hashlib.sha256(record.text.encode()).hexdigest() for record in drawn],
                 "nearest_member_pixel_l2": in_pixels[0].min(axis=1).tolist(),
                 "nearest_member_feature_l2": in_features[0].min(axis=1).tolist(),
                 "right_identity": None if right is None else right.tolist(),

@@ -11,10 +11,12 @@ from torch import nn
 
 from s2l_core.adapters import attach
 from s2l_core.defences import Scene, Setup, defend
+from s2l_core.defences.early_stopping import HeldOut
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord
 from s2l_core.objectives import terms_of
 from s2l_core.specs.defences import EarlyStoppingDefence
+from s2l_core.training.errors import NumericalFailure
 from tests.adapter_cases import CASES, unchanged
 from tests.shake_cases import CLASS, DENOISE, PRIOR, RECORDS, TRAINING, UNET, guarded, objective_for, shaken
 
@@ -89,3 +91,11 @@ def test_early_stopping_that_cannot_work_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=text):
         guarded(model, EarlyStoppingDefence(), records=records, training=TRAINING.model_copy(update=change))
+
+
+def test_a_held_out_loss_that_is_no_number_ends_the_training_by_its_name() -> None:
+    losses = iter([1.0, float("nan")])
+    held = HeldOut({}, lambda: next(losses), every=1, patience=3, steps=5)
+    held._look(0)
+    with pytest.raises(NumericalFailure, match="the held-out loss is nan after step 1"):
+        held._look(1)

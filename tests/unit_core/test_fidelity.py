@@ -257,8 +257,24 @@ def test_a_change_is_measured_image_by_image(judge: Judge) -> None:
     nearest = found["nearest_member_pixel_l2"]
     assert nearest["delta"] == pytest.approx(nearest["after"] - nearest["before"])
     assert 0 < nearest["low"] < nearest["delta"] < nearest["high"]
-    assert found["frechet"]["members"] == after["frechet"]["members"]["value"] - before["frechet"]["members"]["value"]
+    assert "frechet" not in found, "eight images against twelve: the distances' biases differ"
     assert "prompt_similarity" not in found
+
+
+def test_distances_of_one_size_are_subtracted(judge: Judge) -> None:
+    before, after = measured(as_drawn(MEMBERS)), measured(as_drawn(records("mellune", seed=9, members=12, non_members=1)[:12]))
+    assert before["frechet"]["size"] == after["frechet"]["size"]
+    found = change(before, after, SPEC)
+    assert found["frechet"]["members"] == after["frechet"]["members"]["value"] - before["frechet"]["members"]["value"]
+
+
+def test_similarity_to_other_prompts_is_no_change() -> None:
+    before = measured(FRESH)
+    before["images"]["prompt_similarity"] = [0.5] * len(FRESH)
+    after = json.loads(json.dumps(before))
+    assert change(before, after, SPEC)["prompt_similarity"]["delta"] == 0
+    after["images"]["prompt_sha256"][0] = "another"
+    assert "prompt_similarity" not in change(before, after, SPEC)
 
 
 def test_nothing_changed_is_a_change_of_nothing() -> None:

@@ -28,6 +28,8 @@ def place_of(**point: Any) -> Place:
         ({}, "method"),
         ({"method": "none"}, "no-shake"),
         ({"train_on": "members"}, "members"),
+        ({"train_on": "members", "defence": "clip-noise"}, "defended-members"),
+        ({"defence": "clip-noise"}, "method"),
         ({"train_on": "unrelated"}, "unrelated"),
         ({"sp_prompts": "unrelated"}, "unrelated"),
         ({"attack_domain": "bruno"}, "transfer"),

@@ -312,7 +312,23 @@ WRONG = [
     (
         "two methods of one name",
         "name: g\naxes:\n  domain: [zorvik]\n  method: [{name: wide, adapters: [{kind: lora}]}, {name: wide, adapters: [{kind: dense}]}]",
-        'g.yaml:4: axes.method[1]: {"name": "wide", "adapters": [{"kind": "dense"}]} is given twice; leave one out',
+        'g.yaml:4: axes.method[1]: "wide" means something else than at g.yaml:4: axes.method[0]; give one of them another `name`',
+    ),
+    (
+        "two methods of one name, one of them included",
+        (
+            "name: g\naxes:\n  domain: [zorvik]\n  method: [{name: a, adapters: [{kind: lora, rank: 2}]}]\ninclude:\n"
+            "  - {domain: mellune, method: {name: a, adapters: [{kind: lora, rank: 4}]}}"
+        ),
+        'g.yaml:6: include[0].method: "a" means something else than at g.yaml:4: axes.method[0]; give one of them another `name`',
+    ),
+    (
+        "two attacks of one name",
+        (
+            "name: g\nfixed: {attacks: [{kind: secmi, t: 60, name: early}, loss]}\naxes: {domain: [zorvik], method: [none]}\ninclude:\n"
+            "  - {domain: mellune, attacks: [{kind: secmi, t: 100, name: early}]}"
+        ),
+        'g.yaml:5: include[0].attacks: "early" means something else than at g.yaml:2: fixed.attacks; give one of them another `name`',
     ),
     (
         "a method that is a number",

@@ -70,7 +70,15 @@ WRONG = [
     (
         "match_method that trains nothing",
         "name: g\nfixed: {match_method: none}",
-        'g.yaml:2: fixed.match_method: got "none", which trains nothing: name a method whose change the noise can be as long as',
+        'g.yaml:2: fixed.match_method: got "none", which changes no weight of the base: name a method whose change the noise can be as long as',
+    ),
+    (
+        "match_method that trains what the base has not",
+        "name: g\nfixed: {match_method: textual-inversion}",
+        (
+            'g.yaml:2: fixed.match_method: got "textual-inversion", which changes no weight of the base: '
+            "name a method whose change the noise can be as long as"
+        ),
     ),
     (
         "match_method without match",
