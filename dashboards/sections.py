@@ -12,7 +12,7 @@ from dashboards.results import Cell
 from jobs.ledger.ledger import Ledger
 
 MAX_ROWS = 240
-MAX_UNFOLDED = 30
+MAX_UNFOLDED = 20
 """Rows of trials that are shown without being asked for."""
 MAX_RATES = 60
 """Rows of trials up to which the table of true positive rates holds them; beyond, it holds pools alone where there are some."""
