@@ -47,10 +47,10 @@ def run(job: StageJob) -> None:
         s2l_core.defences.Refused: the defence `reject` does not let the set through.
     """
     spec = cast(ShakeStage, job.spec)
-    model = load_base(job)
+    model, records = load_base(job), _training_images(job)
     shaken = shake(
         model,
-        _training_images(job),
+        records,
         adapters=spec.adapters,
         objective=spec.objective,
         training=spec.training,
@@ -70,12 +70,9 @@ def run(job: StageJob) -> None:
         save(shaken.on, job.out)
     (job.out / "curve.json").write_text(json.dumps(vars(shaken.curve)), encoding="utf-8")
     if spec.defence is not None:
-        facts = shaken.facts | ({"protects": PROTECTS_MEMBERS} if _on_members(job) and shaken.facts["kind"] == "dp" else {})
+        on_members = any(record.member for record in records)
+        facts = shaken.facts | ({"protects": PROTECTS_MEMBERS} if on_members and spec.defence.kind == "dp" else {})
         (job.out / DEFENCE).write_text(json.dumps(facts, sort_keys=True, allow_nan=False), encoding="utf-8")
-
-
-def _on_members(job: StageJob) -> bool:
-    return any(record.member for record in _training_images(job))
 
 
 def _training_images(job: StageJob) -> list[ImageRecord]:
