@@ -11,12 +11,12 @@ from jobs.build_inputs import BaseModel, FoundInputs
 from jobs.build_sets import SP_FIELDS, SetBuilder
 from jobs.errors import GridError
 from jobs.graph import Graph, Node
+from jobs.grid.applies import matched_method
 from jobs.grid.by_method import as_method
 from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe
 from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row, base_row
-from jobs.grid.presets import MATCHED
-from jobs.grid.read_method import read_method, trains
+from jobs.grid.read_method import trains
 from jobs.stages.specs import ShakeStage, SpStage
 from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
 from s2l_core.specs.defences import DefenceSpec
@@ -44,7 +44,7 @@ _DOMAIN = columns("data", "domain")
 _SP = columns(*SP_FIELDS)
 _RECIPE = columns(*RECIPE_FIELDS)
 _MODEL, _SEED, _ROUNDS = (itemgetter(POSITION[name]) for name in ("model", "seed", "rounds"))
-_TRAIN_ON, _METHOD, _MATCH = (itemgetter(POSITION[name]) for name in ("train_on", "method", "match_method"))
+_TRAIN_ON, _METHOD = (itemgetter(POSITION[name]) for name in ("train_on", "method"))
 
 
 class ShakeBuilder:
@@ -80,9 +80,15 @@ class ShakeBuilder:
         how: Recipe = self._once(("noise", _RECIPE(row)), lambda: perturbation(self._grid, row))
         parents = [("base", base.node)]
         if how.matched:
-            method = _MATCH(row) or self._once(("matched",), lambda: read_method(MATCHED))
-            other = as_method(self._grid, row, given, method, self._base_row)
-            parents.append(("match", self.of(other, given, base).node))
+            other = as_method(self._grid, row, given, matched_method(row), self._base_row)
+            length = self.of(other, given, base)
+            parents.append(("match", length.node))
+            try:
+                how = how.matched_to(length.how)
+            except ValueError as error:
+                raise GridError(
+                    f"{self._grid.place_of('method', _METHOD(row))}: {error}; name one of those, or leave modules out"
+                ) from None
         return self._added(row, how, "", parents, None)
 
     def _trained(self, row: Row, base: BaseModel, drawer: Shaken | None) -> Shaken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord
 from s2l_core.losses import loss_of_terms
 from s2l_core.objectives import terms_of
-from s2l_core.specs.adapters import AdapterSpec, token_for
+from s2l_core.specs.adapters import AdapterSpec, Module, token_for
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.objectives import ObjectiveSpec
 from s2l_core.specs.training import TrainSpec
@@ -51,7 +51,7 @@ def shake(
     defence: DefenceSpec | None = None,
     public: Sequence[ImageRecord] | None = None,
     own: Sequence[ImageRecord] | None = None,
-    match_norm: float | None = None,
+    match_norms: Mapping[Module, float] | None = None,
     micro_batch: int | None = None,
     gradient_checkpointing: bool = False,
     checkpoint: Checkpoint | None = None,
@@ -66,7 +66,7 @@ def shake(
         prior: class images, for an objective with prior preservation.
         public: images of nobody concerned, for the defence `mix`.
         own: samples that the base drew itself, for the defence `reject`.
-        match_norm: how long Gaussian noise with `sigma: match` is.
+        match_norms: how long Gaussian noise with `sigma: match` is in each module.
         micro_batch: cut the effective batch into pieces of this size; the same result up to rounding.
         gradient_checkpointing: less memory for more time; the same bits on a CPU.
         checkpoint: where the fit keeps its state and resumes from.
@@ -76,7 +76,7 @@ def shake(
         s2l_core.defences.Refused: the defence `reject` does not let the set through; the model is then as it was.
         s2l_core.training.errors.NumericalFailure: loss or gradient is not finite; the model is then as it was.
     """
-    on = attach(model, adapters, seed=seed, match_norm=match_norm)
+    on = attach(model, adapters, seed=seed, match_norms=match_norms)
     try:
         if not on.parameters():
             check_something_is_trained(defence, on)

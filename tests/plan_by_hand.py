@@ -82,7 +82,7 @@ class PlanByHand:
             return self._trained(axes, base)
         sigma = axes.get("sigma")
         matched = self._trained({**axes, "method": "dreambooth"}, base) if sigma == "match" else None
-        noise = GaussianAdapter(sigma=0.01 if sigma is None else sigma)
+        noise = GaussianAdapter(sigma=0.01 if sigma is None else sigma, **({"modules": ("unet", "text_encoder")} if matched else {}))
         spec = self._spec(axes, noise).model_copy(update={"name": ""})
         return self.graph.add(spec, [("base", base), *([("match", matched)] if matched else [])])
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from jobs.errors import GridError
 from jobs.grid.messages import listed
-from jobs.grid.model import LORA_FIELDS, NOISE_FIELDS, POSITION, TOKEN_FIELDS, Grid, MethodSpec, label
+from jobs.grid.model import LORA_FIELDS, NOISE_FIELDS, POSITION, TOKEN_FIELDS, Grid, MethodSpec, Named, label
 from jobs.grid.points import Row, Rows
-from jobs.grid.read_method import trains
+from jobs.grid.presets import MATCHED
+from jobs.grid.read_method import read_method, trains
 from s2l_core.specs.adapters import GaussianAdapter
 from s2l_core.specs.objectives import DreamBoothObjective
 
@@ -70,6 +71,19 @@ def sigma_of(row: Row) -> Any:
     return row[POSITION["sigma"]] if own is not None and row[POSITION["sigma"]] is not None else own
 
 
+def matched_method(row: Row) -> Named:
+    """The method that noise with `sigma: match` is as long as."""
+    named: Named | None = row[POSITION["match_method"]]
+    return named or read_method(MATCHED)
+
+
+def _fits(rule: Rule, row: Row) -> bool:
+    """Whether settings bear on a point: on its method, or on what its noise is as long as. (A defence is of what is trained alone.)"""
+    if rule.fits(row[POSITION["method"]].value):
+        return True
+    return rule.fields != ("defence",) and sigma_of(row) == "match" and rule.fits(matched_method(row).value)
+
+
 def check_methods(grid: Grid, rows: Rows) -> None:
     """Each setting that bears on some methods only meets one of them.
 
@@ -103,15 +117,26 @@ def _bearing(row: Row) -> Row:
 
 
 def _check_row(grid: Grid, row: Row, explicit: frozenset[str], methods: list[Any]) -> None:
-    method = row[POSITION["method"]]
     for rule in RULES:
         for name in rule.fields:
-            if name in explicit and given(row, name) and not rule.fits(method.value):
+            if name in explicit and given(row, name) and not _fits(rule, row):
                 fitting = [label(one) for one in methods if rule.fits(one.value)] or list(rule.examples)
                 raise _does_not_apply(grid, name, row, rule.lacks, fitting)
     if "match_method" in explicit and given(row, "match_method") and sigma_of(row) != "match":
         where = grid.place_of("match_method", row[POSITION["match_method"]])
         raise GridError(f"{where}: match_method is given where sigma is {sigma_of(row):g}; it says what `sigma: match` is as long as")
+    if sigma_of(row) == "match":
+        _check_settled(grid, explicit, matched_method(row))
+
+
+def _check_settled(grid: Grid, explicit: frozenset[str], matched: Named) -> None:
+    """Where the grid varies a setting of what noise is as long as, the noise's own point says which value is meant."""
+    varied = {name for source in (grid.axes, *grid.zips) for name in source} - explicit
+    for rule in RULES:
+        for name in rule.fields if rule.fits(matched.value) and rule.fields != ("defence",) else ():
+            if name in varied:
+                told = f"noise with `sigma: match` is as long as what {label(matched)} changes, and which {name} it has there is not said"
+                raise GridError(f"{grid.place('axes', name)}: {told}; give {name} in that point too: include: [{{{name}: ...}}]")
 
 
 def _check_matched(grid: Grid, rows: list[Row]) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from jobs.errors import GridError
 from jobs.grid.applies import given
+from jobs.grid.messages import listed
 from jobs.grid.model import LORA_FIELDS, POSITION, TOKEN_FIELDS, Grid, MethodSpec, label
 from jobs.grid.points import Row
 from jobs.grid.presets import METHODS, PUBLISHED_EPOCHS, PUBLISHED_LR
-from jobs.grid.read_method import trains_vae
-from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter, LoraAdapter, NoAdapter, token_for
+from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter, LoraAdapter, NoAdapter, changed_modules, token_for
 from s2l_core.specs.objectives import DenoiseObjective, DreamBoothObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.training import TrainSpec
 
@@ -56,12 +56,30 @@ class Recipe:
     @cached_property
     def own_vae(self) -> bool:
         """Whether the autoencoder becomes another than the base's."""
-        return trains_vae(self.adapters) or any(isinstance(one, GaussianAdapter) and "vae" in one.modules for one in self.adapters)
+        return "vae" in changed_modules(self.adapters)
 
     @property
     def matched(self) -> bool:
         """Whether it is as long as what another shake changed."""
         return any(isinstance(adapter, GaussianAdapter) and adapter.sigma == "match" for adapter in self.adapters)
+
+    def matched_to(self, other: Recipe) -> Recipe:
+        """Noise where the other recipe changes weights, unless the grid says where.
+
+        Raises:
+            ValueError: the grid says modules of which the other one changes none.
+        """
+        moved, adapters = changed_modules(other.adapters), []
+        for adapter in self.adapters:
+            if isinstance(adapter, GaussianAdapter):
+                if "modules" not in adapter.model_fields_set:
+                    adapter = adapter.model_copy(update={"modules": moved})
+                elif not set(moved) & set(adapter.modules):
+                    raise ValueError(
+                        f"the noise is on {listed(adapter.modules)}, and what it is to be as long as changes {listed(moved)} alone"
+                    )
+            adapters.append(adapter)
+        return replace(self, adapters=tuple(adapters))
 
 
 def changes(method: MethodSpec) -> bool:

@@ -80,8 +80,8 @@ class Point(BaseModel):
     )
     sigma: NonNegativeFloat | Literal["match"] | None = Field(
         None,
-        description="Standard deviation of Gaussian noise on the weights; 0.01 when absent. `match`: noise as long, in total, as what the "
-        "method `match_method` changes at this point. Only where the method is noise.",
+        description="Standard deviation of Gaussian noise on the weights; 0.01 when absent. `match`: noise as long, module by "
+        "module, as what the method `match_method` changes at this point. Only where the method is noise.",
     )
     noise_scale: Literal["rms", "absolute"] | None = Field(
         None, description="What `sigma` is relative to: each tensor's root mean square (`rms`, when absent), or nothing."

@@ -99,7 +99,7 @@ METHODS: dict[str, MethodPreset] = {
     "gaussian": MethodPreset(
         (GaussianAdapter(),),
         DenoiseObjective(),
-        "nothing is trained: noise on the UNet's weights; no images",
+        "nothing is trained: noise on the UNet's weights, or (`sigma: match`) where another method changes weights; no images",
         origin="ours",
     ),
 }

@@ -9,7 +9,7 @@ from jobs.grid.messages import listed, show, unknown
 from jobs.grid.model import MethodSpec, Named
 from jobs.grid.presets import METHODS
 from jobs.grid.read_spec import check_template, kinds_of, read_member, read_spec, told_spec
-from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, GaussianAdapter, LoraAdapter, NoAdapter, check_together
+from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter, LoraAdapter, NoAdapter, changed_modules, check_together
 from s2l_core.specs.objectives import DreamBoothObjective, EndToEndObjective, ObjectiveSpec, TemplatesObjective
 
 
@@ -31,7 +31,7 @@ def read_method(raw: Any) -> Named:
 def read_match_method(raw: Any) -> Named:
     """The method whose change noise is matched to: one that trains something."""
     method = read_method(raw)
-    if not any(isinstance(adapter, DenseAdapter | LoraAdapter) for adapter in method.value.adapters):
+    if not trains(method.value) or not changed_modules(method.value.adapters):
         raise ValueError(f"got {show(raw)}, which changes no weight of the base: name a method whose change the noise can be as long as")
     return method
 
@@ -43,10 +43,7 @@ def trains(method: MethodSpec) -> bool:
 
 def trains_vae(adapters: Sequence[AdapterSpec]) -> bool:
     """Whether weights of the autoencoder are trained."""
-    return any(
-        (isinstance(one, DenseAdapter) and "vae" in one.modules) or (isinstance(one, LoraAdapter) and bool(one.vae_targets))
-        for one in adapters
-    )
+    return any("vae" in changed_modules([one]) for one in adapters if not isinstance(one, GaussianAdapter))
 
 
 def _spelled_method(raw: Mapping[str, Any]) -> MethodSpec:

@@ -152,7 +152,8 @@ def _kinds(title: str, union: Any, *, made_by_itself: Collection[str] = ()) -> I
 
 
 def _fields(cls: type[Spec]) -> str:
-    return ", ".join(f"`{name}: {_yaml(info.default)}`" for name, info in cls.model_fields.items() if name not in ("kind", "access"))
+    fields = {name: info for name, info in cls.model_fields.items() if name not in ("kind", "access")}
+    return ", ".join(f"`{name}`, needed" if info.is_required() else f"`{name}: {_yaml(info.default)}`" for name, info in fields.items())
 
 
 def _yaml(value: Any) -> str:

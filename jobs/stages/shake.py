@@ -16,6 +16,7 @@ from s2l_core.defences.dp import PROTECTS_MEMBERS
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, read_images
 from s2l_core.shake import shake
+from s2l_core.specs.adapters import Module, changed_modules
 
 CHECKPOINT_S = 10.0
 DEFENCE = "defence.json"
@@ -60,7 +61,7 @@ def run(job: StageJob) -> None:
         defence=spec.defence,
         public=_images(job, "public"),
         own=_images(job, "own"),
-        match_norm=_length(model, job.folder("match")) if job.has("match") else None,
+        match_norms=_lengths(model, job.folder("match"), spec) if job.has("match") else None,
         micro_batch=job.micro_batch,
         gradient_checkpointing=job.gradient_checkpointing,
         checkpoint=TimedCheckpoint(job.progress, CHECKPOINT_S),
@@ -87,12 +88,18 @@ def _images(job: StageJob, role: str) -> list[ImageRecord] | None:
     return read_images(job.folder(role) / "images.parquet") if job.has(role) else None
 
 
-def _length(model: StableDiffusion, folder: Path) -> float:
-    """How far another shake moved the model's weights."""
+def _lengths(model: StableDiffusion, folder: Path, spec: ShakeStage) -> dict[Module, float]:
+    """How far another shake moved the model's weights, by module.
+
+    Raises:
+        InputError: it moved none where the noise is to be.
+    """
     with attach_saved(model, folder) as other:
-        norm = other.change_norm()
-    if not norm:
+        norms = other.change_norms()
+    noisy = changed_modules(spec.adapters)
+    if not any(norms.get(module) for module in noisy):
         raise InputError(
-            "the shake that the noise is to be as long as changed no weight, so that there would be no noise; match another one"
+            f"the shake that the noise is to be as long as changed no weight of {' or '.join(noisy)}, so that there would be no noise; "
+            "match another one, or one that is trained for longer"
         )
-    return norm
+    return norms

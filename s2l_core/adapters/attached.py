@@ -7,14 +7,14 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from s2l_core.adapters.part import Change, Part, WeightsFile
 from s2l_core.families.sd import StableDiffusion
-from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter, check_together
+from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter, Module, check_together
 
 
 class Attached:
@@ -54,18 +54,25 @@ class Attached:
         for part in self._parts:
             part.load({name: files[name] for name in part.files()})
 
-    def change_norm(self) -> float:
-        """How far the weights of the base were moved: the L2 norm over all of them, in float64.
+    def change_norms(self) -> dict[Module, float]:
+        """How far the weights of the base were moved, by module: the L2 norm over all weights of it, in float64.
 
-        A weight that two adapters change (dense below a LoRA) counts with the sum of both.
+        A weight that two adapters change (dense below a LoRA) counts with the sum of both. A module without changed weights is left out.
         """
         changes: dict[str, list[Change]] = defaultdict(list)
         for part in self._parts:
             for name, change in part.change().items():
                 changes[name].append(change)
+        squares: dict[Module, list[float]] = {module: [] for module in get_args(Module)}
         with torch.no_grad():
-            squares = [float(sum(change() for change in found).square().sum()) for found in changes.values()]  # type: ignore[union-attr]
-        return math.sqrt(math.fsum(squares))
+            for name, found in changes.items():
+                of: Any = name.partition(".")[0]
+                squares[of].append(float(sum(change() for change in found).square().sum()))  # type: ignore[union-attr]
+        return {module: math.sqrt(math.fsum(values)) for module, values in squares.items() if values}
+
+    def change_norm(self) -> float:
+        """The same over the weights of all modules together."""
+        return math.hypot(*self.change_norms().values())
 
     def train(self, mode: bool = True) -> None:
         for part in self._parts:
@@ -90,11 +97,13 @@ class Attached:
         self.detach()
 
 
-def attach(model: StableDiffusion, adapters: Sequence[AdapterSpec], *, seed: int, match_norm: float | None = None) -> Attached:
+def attach(
+    model: StableDiffusion, adapters: Sequence[AdapterSpec], *, seed: int, match_norms: Mapping[Module, float] | None = None
+) -> Attached:
     """Put adapters on a model. Their initial values depend on `seed` and their names alone.
 
     Args:
-        match_norm: the L2 norm over all weights that Gaussian noise with `sigma: match` gets; another `change_norm()`.
+        match_norms: how long Gaussian noise with `sigma: match` is in each module; another's `change_norms()`.
 
     Raises:
         ValueError: an adapter does not fit the model or another adapter; the text says which layer, and what would.
@@ -104,7 +113,7 @@ def attach(model: StableDiffusion, adapters: Sequence[AdapterSpec], *, seed: int
     try:
         for spec in adapters:
             module = importlib.import_module(f"s2l_core.adapters.{spec.kind.replace('-', '_')}")
-            more = {"match_norm": match_norm} if isinstance(spec, GaussianAdapter) else {}
+            more = {"match_norms": match_norms} if isinstance(spec, GaussianAdapter) else {}
             found._parts.append(module.attach(model, spec, seed=seed, **more))
     except BaseException:
         found.detach()

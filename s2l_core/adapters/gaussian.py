@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from s2l_core.adapters.part import Change, WeightsFile
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.randomness import keyed_noise
-from s2l_core.specs.adapters import GaussianAdapter, Layers
+from s2l_core.specs.adapters import GaussianAdapter, Layers, Module
 
 FILE = "gaussian.safetensors"
 SAME_BASE = 1e-4
@@ -32,10 +33,11 @@ class Gaussian:
         self._rms = {name: _root_mean_square(weight) for name, weight in weights.items()}
         self._sigma = dict.fromkeys(weights, 0.0)
 
-    def set_sigma(self, spec: GaussianAdapter, match_norm: float | None) -> None:
+    def set_sigma(self, spec: GaussianAdapter, match_norms: Mapping[Module, float] | None) -> None:
         """Draw and add the noise that the spec asks for."""
-        factor = self._factor(spec, match_norm)
-        self._apply({name: factor * unit for name, unit in self._units(spec).items()})
+        units = self._rms if spec.scale == "rms" else dict.fromkeys(self._rms, 1.0)
+        factors = {module: self._factor(spec.sigma, match_norms, module, _of(module, units)) for module in spec.modules}
+        self._apply({name: factors[_module(name)] * unit for name, unit in units.items()})
 
     def parameters(self) -> dict[str, nn.Parameter]:
         return {}
@@ -68,21 +70,21 @@ class Gaussian:
         for name, weight in self._weights.items():
             weight.copy_(self._originals[name])
 
-    def _units(self, spec: GaussianAdapter) -> dict[str, float]:
-        """The standard deviation of each weight's noise at sigma 1."""
-        return self._rms if spec.scale == "rms" else dict.fromkeys(self._rms, 1.0)
-
-    def _factor(self, spec: GaussianAdapter, match_norm: float | None) -> float:
-        if spec.sigma != "match":
-            return spec.sigma
-        if match_norm is None:
-            raise ValueError("gaussian with sigma: match needs the norm of another shake's change; give match_norm, or sigma as a number")
-        if match_norm == 0:
+    def _factor(
+        self, sigma: float | Literal["match"], match_norms: Mapping[Module, float] | None, module: Module, units: Mapping[str, float]
+    ) -> float:
+        """What the noise of one module's weights is multiplied by; `units` are their standard deviations at sigma 1."""
+        if sigma != "match":
+            return sigma
+        if match_norms is None:
+            raise ValueError("gaussian with sigma: match needs the norms of another shake's change; give match_norms, or sigma as a number")
+        wanted = match_norms.get(module, 0.0)
+        if wanted == 0:
             return 0.0
-        length = math.sqrt(math.fsum(unit**2 * float(self._noise(name).square().sum()) for name, unit in self._units(spec).items()))
+        length = math.sqrt(math.fsum(unit**2 * float(self._noise(name).square().sum()) for name, unit in units.items()))
         if length == 0:
-            raise ValueError("gaussian with scale: rms cannot match a norm: all chosen weights are zero; use scale: absolute")
-        return match_norm / length
+            raise ValueError(f"gaussian cannot match the change of {module}: {_zero(units)}")
+        return wanted / length
 
     @torch.no_grad()
     def _apply(self, sigma: dict[str, float]) -> None:
@@ -104,23 +106,24 @@ class Gaussian:
         return now - self._originals[name].to(now)
 
 
-def attach(model: StableDiffusion, spec: GaussianAdapter, *, seed: int, match_norm: float | None = None) -> Gaussian:
+def attach(model: StableDiffusion, spec: GaussianAdapter, *, seed: int, match_norms: Mapping[Module, float] | None = None) -> Gaussian:
     """Noise on the chosen layers of the chosen modules, each weight's from a stream of (seed, name).
 
     Args:
-        match_norm: for `sigma: match`, the L2 norm that the noise of all weights together gets.
+        match_norms: for `sigma: match`, the L2 norm that the noise of each module's weights gets; a module that is not named gets none.
 
     Raises:
         ValueError: the choice holds no weight, or there is no norm to match.
     """
-    if match_norm is not None and not 0 <= match_norm < math.inf:
-        raise ValueError(f"match_norm must be a number of 0 or more; got {match_norm}")
+    for name, norm in (match_norms or {}).items():
+        if not 0 <= norm < math.inf:
+            raise ValueError(f"match_norms must be numbers of 0 or more; got {norm} for {name}")
     weights = {name: weight for module in spec.modules for name, weight in _chosen(module, model.modules()[module], spec.layers)}
     if not weights:
         raise ValueError(f"gaussian finds no weights: {_told(spec.modules)} no {spec.layers} layers; choose other layers, or layers: all")
     found = Gaussian(weights, seed)
     try:
-        found.set_sigma(spec, match_norm)
+        found.set_sigma(spec, match_norms)
     except BaseException:
         found.detach()
         raise
@@ -149,6 +152,20 @@ def _fits(layer: nn.Module, layers: Layers) -> bool:
             return type(layer).__name__.endswith("Norm")
         case "embedding":
             return isinstance(layer, nn.Embedding)
+
+
+def _module(name: str) -> Any:
+    """The module of a weight's full name."""
+    return name.partition(".")[0]
+
+
+def _of(module: Module, values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if _module(name) == module}
+
+
+def _zero(units: Mapping[str, float]) -> str:
+    """Why noise on these weights has no length."""
+    return "all chosen weights are zero; use scale: absolute" if units else "the choice of layers holds no weight of it; choose others"
 
 
 def _root_mean_square(weight: Tensor) -> float:

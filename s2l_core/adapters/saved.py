@@ -45,8 +45,8 @@ def attach_saved(model: StableDiffusion, folder: Path) -> Attached:
     """
     described = _description(folder)
     try:
-        # A matched norm is not known here, and not needed: `load` takes the standard deviations from the file.
-        found = attach(model, described.adapters, seed=described.seed, match_norm=0.0)
+        # Matched norms are not known here, and not needed: `load` takes the standard deviations from the file.
+        found = attach(model, described.adapters, seed=described.seed, match_norms={})
     except ValueError as error:
         raise ValueError(f"{folder}: the weights are for another base model: {error}") from None
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -81,8 +81,9 @@ class HypernetworkAdapter(Spec):
 class GaussianAdapter(Spec):
     """Nothing is trained: independent Gaussian noise is added to weights, once, drawn from the shake's seed.
 
-    `sigma` is the noise's standard deviation: relative to each tensor's root mean square, or absolute. With `sigma: match` the noise is as
-    long, in total (L2 over all weights), as what another shake changed.
+    `sigma` is the noise's standard deviation: relative to each tensor's root mean square, or absolute. With `sigma: match` the noise
+    is, module by module, as long (L2 over all its weights) as what another shake changed; where `modules` is not given, it is on those
+    that the other one changes.
     """
 
     kind: Literal["gaussian"] = "gaussian"
@@ -96,6 +97,21 @@ AdapterSpec = Annotated[
     NoAdapter | DenseAdapter | LoraAdapter | TextualInversionAdapter | HypernetworkAdapter | GaussianAdapter,
     Field(discriminator="kind"),
 ]
+
+
+def changed_modules(adapters: Sequence[AdapterSpec]) -> tuple[Module, ...]:
+    """The modules whose weights the adapters move; rows of new tokens and hypernetworks move none."""
+    moved: set[Module] = set()
+    for adapter in adapters:
+        match adapter:
+            case DenseAdapter() | GaussianAdapter():
+                moved.update(adapter.modules)
+            case LoraAdapter():
+                targets = adapter.unet_targets, adapter.text_encoder_targets, adapter.vae_targets
+                moved.update(module for module, of_module in zip(get_args(Module), targets, strict=True) if of_module)
+            case _:
+                pass
+    return tuple(module for module in get_args(Module) if module in moved)
 
 
 def token_for(adapters: Sequence[AdapterSpec]) -> str | None:

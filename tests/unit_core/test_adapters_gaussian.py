@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -25,10 +25,12 @@ def model() -> Iterator[StableDiffusion]:
     yield from unchanged()
 
 
-def noise(model: StableDiffusion, spec: GaussianAdapter, *, seed: int = 1, match_norm: float | None = None) -> dict[str, Tensor]:
+def noise(
+    model: StableDiffusion, spec: GaussianAdapter, *, seed: int = 1, match_norms: dict[Module, float] | None = None
+) -> dict[str, Tensor]:
     """What was added to each weight that is not as it was."""
     before = weights_of(model)
-    with attach(model, (spec,), seed=seed, match_norm=match_norm):
+    with attach(model, (spec,), seed=seed, match_norms=match_norms):
         return {name: now - before[name] for name, now in weights_of(model).items() if not torch.equal(now, before[name])}
 
 
@@ -76,16 +78,27 @@ def test_sigma_zero_is_the_baseline_to_the_bit_even_where_a_weight_is_minus_zero
 def test_a_matched_noise_is_as_long_as_what_another_shake_changed(model: StableDiffusion) -> None:
     with attach(model, (LoraAdapter(rank=2),), seed=3) as other:
         disturb(other)
-        length = other.change_norm()
+        lengths = other.change_norms()
+    assert lengths.keys() == {"unet", "text_encoder"}
+    length = lengths["unet"]
     before = weights_of(model)
-    found = noise(model, GaussianAdapter(sigma="match"), match_norm=length)
+    found = noise(model, GaussianAdapter(sigma="match"), match_norms=lengths)
     assert norm(found) == pytest.approx(length, rel=1e-5)
     shares = {rms(value) / rms(before[name]) for name, value in found.items() if value.numel() > 4000}
     assert max(shares) == pytest.approx(min(shares), rel=0.1)  # each weight's noise is in proportion to its root mean square
-    flat = noise(model, GaussianAdapter(sigma="match", scale="absolute", layers="linear"), match_norm=length)
+    flat = noise(model, GaussianAdapter(sigma="match", scale="absolute", layers="linear"), match_norms=lengths)
     assert norm(flat) == pytest.approx(length, rel=1e-5)
     spreads = [rms(value) for value in flat.values() if value.numel() > 2000]
     assert max(spreads) == pytest.approx(min(spreads), rel=0.1)
+
+
+def test_a_matched_noise_has_in_each_module_the_length_of_that_module_s_change(model: StableDiffusion) -> None:
+    wanted: dict[Module, float] = {"unet": 0.5, "text_encoder": 0.02}
+    with attach(model, (GaussianAdapter(sigma="match", modules=MODULES),), seed=1, match_norms=wanted) as on:
+        assert on.change_norms() == {**{module: pytest.approx(norm, rel=1e-4) for module, norm in wanted.items()}, "vae": 0.0}
+        assert on.change_norm() == pytest.approx(math.hypot(0.5, 0.02), rel=1e-4)
+    alone = noise(model, GaussianAdapter(sigma="match", modules=("text_encoder",)), match_norms=wanted)
+    assert norm(alone) == pytest.approx(0.02, rel=1e-4)
 
 
 def test_the_norm_of_its_change_is_that_of_the_noise(model: StableDiffusion) -> None:
@@ -93,7 +106,7 @@ def test_the_norm_of_its_change_is_that_of_the_noise(model: StableDiffusion) -> 
     with attach(model, (spec,), seed=1) as on:
         change = on.change_norm()
     assert change == pytest.approx(norm(noise(model, spec)), rel=1e-4)
-    with attach(model, (GaussianAdapter(sigma="match"),), seed=1, match_norm=0.25) as on:
+    with attach(model, (GaussianAdapter(sigma="match"),), seed=1, match_norms={"unet": 0.25}) as on:
         assert on.change_norm() == pytest.approx(0.25, rel=1e-4)
 
 
@@ -169,7 +182,7 @@ def test_the_file_holds_the_standard_deviations_and_not_the_noise(model: StableD
 
 
 def test_a_matched_noise_is_drawn_again_without_the_norm(model: StableDiffusion, tmp_path: Path) -> None:
-    with attach(model, (GaussianAdapter(sigma="match"),), seed=5, match_norm=0.5) as on:
+    with attach(model, (GaussianAdapter(sigma="match"),), seed=5, match_norms={"unet": 0.5}) as on:
         save(on, tmp_path)
         expected = output(model)
     with attach_saved(model, tmp_path) as on:
@@ -187,16 +200,28 @@ def test_another_base_with_the_same_shapes_is_refused(model: StableDiffusion, tm
 
 
 @pytest.mark.parametrize(
-    ("match_norm", "message"),
+    ("spec", "match_norms", "message"),
     [
-        (None, "gaussian with sigma: match needs the norm of another shake's change; give match_norm, or sigma as a number"),
-        (-1.0, r"match_norm must be a number of 0 or more; got -1\.0"),
-        (math.nan, "match_norm must be a number of 0 or more; got nan"),
+        ({}, None, "gaussian with sigma: match needs the norms of another shake's change; give match_norms, or sigma as a number"),
+        ({}, {"unet": -1.0}, r"match_norms must be numbers of 0 or more; got -1\.0 for unet"),
+        ({}, {"vae": math.nan}, "match_norms must be numbers of 0 or more; got nan for vae"),
+        (
+            {"modules": ("unet", "vae"), "layers": "embedding"},
+            {"unet": 1.0},
+            "gaussian finds no weights: unet and vae have no embedding layers",
+        ),
+        (
+            {"modules": ("unet", "text_encoder"), "layers": "embedding"},
+            {"unet": 1.0, "text_encoder": 1.0},
+            "gaussian cannot match the change of unet: the choice of layers holds no weight of it; choose others",
+        ),
     ],
 )
-def test_a_norm_that_cannot_be_matched_is_refused(model: StableDiffusion, match_norm: float | None, message: str) -> None:
+def test_norms_that_cannot_be_matched_are_refused(
+    model: StableDiffusion, spec: dict[str, Any], match_norms: dict[Module, float] | None, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        attach(model, (GaussianAdapter(sigma="match"),), seed=0, match_norm=match_norm)
+        attach(model, (GaussianAdapter(sigma="match", **spec),), seed=0, match_norms=match_norms)
 
 
 def test_a_negative_sigma_is_no_spec() -> None:

@@ -176,7 +176,7 @@ def test_what_trains_nothing_needs_no_images(model: StableDiffusion, adapter: Ad
 
 def test_noise_is_as_long_as_it_is_told(model: StableDiffusion) -> None:
     adapters = (GaussianAdapter(sigma="match"),)
-    found = shake(model, [], adapters=adapters, objective=DENOISE, training=TRAINING, name="ada", seed=1, match_norm=0.7)
+    found = shake(model, [], adapters=adapters, objective=DENOISE, training=TRAINING, name="ada", seed=1, match_norms={"unet": 0.7})
     with found.on as on:
         assert on.change_norm() == pytest.approx(0.7, rel=1e-5)
 

@@ -91,6 +91,14 @@ WRONG = [
         "g.yaml:3: axes.match_method[0]: match_method is given where sigma is 0.1; it says what `sigma: match` is as long as",
     ),
     (
+        "noise where the matched method changes nothing",
+        "name: g\nfixed: {domain: zorvik, match_method: lora, method: {adapters: [{kind: gaussian, sigma: match, modules: [vae]}]}}",
+        (
+            "g.yaml:2: fixed.method: the noise is on vae, and what it is to be as long as changes unet, text_encoder alone; "
+            "name one of those, or leave modules out"
+        ),
+    ),
+    (
         "gaussian with a lora",
         spelled("{adapters: [{kind: gaussian}, {kind: lora}]}"),
         "g.yaml:4: axes.method[0]: adapters: adapter gaussian is noise in place of training and stands alone; got it with lora; leave one of them out",

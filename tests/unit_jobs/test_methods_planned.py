@@ -148,6 +148,31 @@ def test_noise_is_matched_to_the_named_method_with_that_method_s_settings() -> N
     assert matched == plan_of("fixed: {domain: ada, method: lora, lr: 1e-3, rank: 2}").trials[0].shake
 
 
+def test_matched_noise_is_where_the_other_method_changes_weights() -> None:
+    text = (
+        "fixed: {domain: ada, sigma: match, alpha: rank}\naxes: {method: [gaussian], match_method: [dreambooth, end2end, lora, ON_UNET]}\n"
+    )
+    on_unet = "{adapters: [{kind: lora, text_encoder_targets: []}]}"
+    found = [shake_spec(trial).adapters[0] for trial in plan_of(text.replace("ON_UNET", on_unet)).trials]
+    both = ("unet", "text_encoder")
+    assert [adapter.modules for adapter in found] == [both, (*both, "vae"), both, ("unet",)]  # type: ignore[union-attr]
+    spelled = "fixed: {domain: ada, method: {adapters: [{kind: gaussian, sigma: match, modules: [text_encoder]}]}}"
+    assert shake_spec(plan_of(spelled).trials[0]).adapters[0].modules == ("text_encoder",)  # type: ignore[union-attr]
+
+
+def test_a_point_of_noise_says_which_setting_of_the_other_method_is_meant() -> None:
+    swept = "axes: {domain: [ada], method: [lora], rank: [2, 4]}\nwhen: {rank: {method: [lora]}}\nfixed: {alpha: rank}\n"
+    noise = "include: [{method: gaussian, sigma: match, match_method: lora, rank: 2}]"
+    plan = plan_of(swept + noise)
+    (trial,) = by_method(plan, "gaussian")
+    small = next(other for other in by_method(plan, "lora") if other.axes["rank"] == 2)
+    assert parent(trial.shake, "match") is small.shake
+    with pytest.raises(
+        GridError, match=r"axes\.rank: noise with `sigma: match` is as long as what lora changes, and which rank it has there"
+    ):
+        plan_of(swept + noise.replace(", rank: 2", ""))
+
+
 def test_by_method_reaches_what_noise_is_matched_to() -> None:
     text = "fixed: {domain: ada, sigma: match, lr: 1e-3}\naxes: {method: [gaussian, dreambooth]}\n"
     text += "by_method: {dreambooth: {lr: 0.5}, gaussian: {lr: 0.25, sp_size: 3}}"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from jobs.errors import InputError
 from jobs.execute.failures import classify, retries
 from jobs.execute.warm import Warm
 from jobs.stages import shake as stage
@@ -18,6 +19,7 @@ from jobs.stages.contract import StageJob
 from jobs.stages.specs import ShakeStage
 from s2l_core.adapters import attach_saved
 from s2l_core.defences import Refused
+from s2l_core.defences.dp import PROTECTS_MEMBERS
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, encode_png, write_images
 from s2l_core.randomness import keyed_noise
@@ -68,6 +70,7 @@ def job(
     *,
     objective: ObjectiveSpec | None = None,
     defence: DefenceSpec | None = None,
+    steps: int = 8,
     say: Callable[[float, str], None] | None = None,
     **more: Any,
 ) -> StageJob:
@@ -78,7 +81,7 @@ def job(
     spec = ShakeStage(
         adapters=(LoraAdapter(rank=2, alpha=2),),
         objective=objective or DenoiseObjective(),
-        training=TrainSpec(steps=8, batch_size=4, lr=1e-3),
+        training=TrainSpec(steps=steps, batch_size=4, lr=1e-3),
         name="ada",
         seed=3,
         defence=defence,
@@ -152,9 +155,15 @@ def test_matched_noise_is_as_long_as_what_the_other_shake_changed(base: Path, tm
     lengths = []
     for name in ("other", "noise"):
         with attach_saved(model, tmp_path / name / "out") as on:
-            lengths.append(on.change_norm())
-    assert lengths[0] > 0
-    assert lengths[1] == pytest.approx(lengths[0], rel=1e-2)
+            lengths.append(on.change_norms())
+    assert lengths[0].keys() == {"unet", "text_encoder"}
+    assert lengths[1] == {"unet": pytest.approx(lengths[0]["unet"], rel=1e-2)}
+
+
+def test_noise_as_long_as_a_change_of_nothing_is_refused(base: Path, tmp_path: Path) -> None:
+    stage.run(job(base, tmp_path / "other", [record(number, None) for number in range(4)], steps=0))
+    with pytest.raises(InputError, match="changed no weight of unet, so that there would be no noise; match another one"):
+        stage.run(noise(base, tmp_path / "noise" / "out", "match", tmp_path / "other" / "out"))
 
 
 def test_gradient_checkpointing_changes_no_byte(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +219,17 @@ def test_a_defended_shake_leaves_what_its_defence_did(base: Path, tmp_path: Path
     assert facts(tmp_path)["epsilon"] <= 8
     assert (facts(tmp_path)["kind"], facts(tmp_path)["images"], facts(tmp_path)["steps"]) == ("dp", 8, 8)
     assert "says nothing about the images that the base model was pre-trained on" in facts(tmp_path)["protects"]
+
+
+def test_an_epsilon_of_true_members_says_that_it_protects_them_from_this_fine_tuning_alone(base: Path, tmp_path: Path) -> None:
+    for name, member in (("members", True), ("drawn", None)):
+        records = [record(number, member) for number in range(8)]
+        stage.run(job(base, tmp_path / name, records, defence=DpDefence(epsilon=8, delta=1e-3)))
+    assert facts(tmp_path / "members") == facts(tmp_path / "drawn") | {"protects": PROTECTS_MEMBERS}
+    assert "nothing about what the base model knew of them already" in PROTECTS_MEMBERS
+    noisy = job(base, tmp_path / "noisy", [record(number, True) for number in range(4)], defence=ClipNoiseDefence())
+    stage.run(noisy)
+    assert "members" not in facts(tmp_path / "noisy").get("protects", "")
 
 
 def test_a_defence_changes_the_weights_and_without_one_no_facts_are_left(base: Path, tmp_path: Path) -> None:
