@@ -14,6 +14,7 @@ from jobs.build_shake import ShakeBuilder
 from jobs.errors import GridError
 from jobs.graph import Graph, Node
 from jobs.grid.inputs import Inputs
+from jobs.grid.messages import show
 from jobs.grid.method import changes
 from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row
@@ -122,8 +123,20 @@ class StageBuilder:
             plain = ScoreStage(attack=attack, caption=caption.value, name=name)
             before = self.graph.add(plain, (("base", base.node), ("data", domain.data)))
             unshaken = self.graph.add(metrics, (("before", before), ("after", before)))
+            if token is not None and isinstance(caption.value, OwnCaption):
+                self._check_named(row, token, domain)
             for variant, score in _variants(plain, domain.found.name, token, own_vae):
                 yield Measure(attack_name + variant, score, before, metrics, unshaken)
+
+    def _check_named(self, row: Row, token: str, domain: DomainStages) -> None:
+        """In an attack's captions a token takes the name's place, which one of them at least must have."""
+        if domain.found.unnamed is None:
+            return
+        where, told = self.grid.place_of("method", row[POSITION["method"]]), f"no caption of {domain.found.name} holds that name"
+        raise GridError(
+            f"{where}: {told} (the first: {show(domain.found.unnamed)}), so that the token {token} of the method would be in none; "
+            "attack with a domain prompt (caption: {kind: domain}), or name the domain in its captions"
+        )
 
     def _check_timesteps(self, row: Row, attacks: Any, base: BaseModel) -> None:
         count = base.folder.timesteps if base.folder else None

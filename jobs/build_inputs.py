@@ -96,13 +96,16 @@ class FoundInputs:
         """Public images, as a stage.
 
         Raises:
-            GridError: they are not there, or they are the data set itself.
+            GridError: they are not there, or some of them are the data set's.
         """
         if (public, data) not in self._public:
             where = self._grid.place_of("public", public)
             if Path(public).expanduser().resolve() == Path(data).expanduser().resolve():
                 raise GridError(f"{where}: {public} is the data set itself, whose images are members and non-members; give others")
             found = self._placed("public", public, lambda: self._inputs.public(public))
+            shared = sum(len(found.files & self._inputs.domain(data, domain).files) for domain in self._of(data)) if found.files else 0
+            if shared:
+                raise GridError(f"{where}: {shared} of the images of {public} are in the data set {data} too; give images of others")
             self.folders |= found.folder
             self._public[public, data] = self._graph.add(found.stage)
         return self._public[public, data]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import assert_never
 
 from s2l_core.images import ImageRecord
@@ -42,10 +43,19 @@ def replace_name(texts: Sequence[str], name: str, token: str) -> list[str]:
     Raises:
         ValueError: not one text holds the name: the token would be in none, and nothing of what was learned for it would be seen.
     """
-    whole = re.compile(r"(?<!\w)" + r"\s+".join(map(re.escape, name.split())) + r"(?!\w)", re.IGNORECASE)
-    if texts and not any(map(whole.search, texts)):
+    if texts and not any(holds_name(text, name) for text in texts):
         raise ValueError(
             f"none of {len(texts)} captions holds the name {name!r}, so that {token} has no place in them; the first is {texts[0]!r}; "
             "use a domain prompt, or the name that the captions have"
         )
-    return [whole.sub(lambda match: token, text) for text in texts]
+    return [_whole(name).sub(lambda match: token, text) for text in texts]
+
+
+def holds_name(text: str, name: str) -> bool:
+    """Whether the text holds the name, as whole words in upper or lower case."""
+    return _whole(name).search(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _whole(name: str) -> re.Pattern[str]:
+    return re.compile(r"(?<!\w)" + r"\s+".join(map(re.escape, name.split())) + r"(?!\w)", re.IGNORECASE)

@@ -24,12 +24,16 @@ class DomainData:
         name: what prompts call it.
         members: how many member images there are; of public images, how many there are.
         folder: where the stage reads from, by content hash, when it is the user's own.
+        unnamed: the first caption where not one caption holds the name; None where one does.
+        files: sha256 of its images' files, when they are the user's own.
     """
 
     stage: DataStage
     name: str
     members: int
     folder: Mapping[str, Path] = field(default_factory=dict)
+    unnamed: str | None = None
+    files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -87,15 +91,25 @@ class LocalInputs:
 
     def domain(self, data: str, domain: str) -> DomainData:
         if data == DRAWN and domain in IDENTITIES:
-            source = DrawnFaces(identity=domain)
-            return DomainData(DataStage(source=source), domain, source.members)
+            drawn = DrawnFaces(identity=domain)
+            return DomainData(DataStage(source=drawn), domain, drawn.members)
         if placeholders.is_placeholder(data):
             given, members = placeholders.images(data, domain)
             return DomainData(DataStage(source=given), domain, members)
-        from jobs.sources import data_members, resolve_data
+        from jobs.sources import image_folder, resolve_data
+        from s2l_core.captions import holds_name
 
-        found, folder = resolve_data(data, domain)
-        return DomainData(DataStage(source=found), domain, data_members(data, domain), folder)
+        source, folder = resolve_data(data, domain)
+        found = image_folder(data).of_domain(domain)
+        captions = [file.row.text for file in found]
+        return DomainData(
+            DataStage(source=source),
+            domain,
+            members=sum(file.row.member for file in found),
+            folder=folder,
+            unnamed=None if any(holds_name(caption, domain) for caption in captions) else captions[0],
+            files=frozenset(file.sha256 for file in found),
+        )
 
     def public(self, public: str) -> DomainData:
         if public == STRANGERS:
@@ -105,8 +119,9 @@ class LocalInputs:
             return DomainData(DataStage(source=placeholders.public_images(public)), "", 0)
         from jobs.sources import resolve_public
 
-        found, folder, images = resolve_public(public)
-        return DomainData(DataStage(source=found), "", images, folder)
+        source, found = resolve_public(public)
+        files = frozenset(file.sha256 for file in found.files)
+        return DomainData(DataStage(source=source), "", len(found.files), {source.content: found.folder}, files=files)
 
     def model(self, model: str) -> ModelData:
         if model in catalog():

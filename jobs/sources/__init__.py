@@ -47,17 +47,8 @@ def resolve_data(value: str, domain: str) -> tuple[DataSource, dict[str, Path]]:
     return FolderImages(domain=domain, content=content), {content: found.folder}
 
 
-def data_members(value: str, domain: str) -> int:
-    """How many members a domain has.
-
-    Raises:
-        InputError: there is no such data set or domain, or it cannot be used.
-    """
-    return DrawnFaces(identity=domain).members if value == DRAWN else image_folder(value).members(domain)
-
-
-def resolve_public(value: str) -> tuple[PublicFolder, dict[str, Path], int]:
-    """All images of a folder of public images: source, local folder by content hash, and how many there are.
+def resolve_public(value: str) -> tuple[PublicFolder, ImageFolder]:
+    """All images of a folder of public images.
 
     Raises:
         InputError: there is no such folder, or it cannot be used.
@@ -66,8 +57,7 @@ def resolve_public(value: str) -> tuple[PublicFolder, dict[str, Path], int]:
     if not folder.is_dir():
         raise InputError(f"there is no folder of public images {show(value)}; give an imagefolder, or `strangers`: drawn faces of nobody")
     found = scan(folder.resolve(), two_sided=False)
-    content = found.public_content()
-    return PublicFolder(content=content), {content: found.folder}, len(found.files)
+    return PublicFolder(content=found.public_content()), found
 
 
 def image_folder(value: str) -> ImageFolder:
@@ -97,7 +87,6 @@ __all__ = [
     "DataSource",
     "ModelSource",
     "data_domains",
-    "data_members",
     "image_folder",
     "resolve_data",
     "resolve_model",

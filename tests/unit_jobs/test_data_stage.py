@@ -47,17 +47,17 @@ def test_strangers_are_nobody_s_images_and_other_ones_than_the_tiny_autoencoder_
 
 
 def test_a_folder_of_public_images_is_read_whole(tmp_path: Path, public: Path) -> None:
-    source, where, _ = resolve_public(str(public))
-    records = made(tmp_path, source, where)
+    source, _ = resolve_public(str(public))
+    records = made(tmp_path, source, {source.content: public})
     assert sorted(record.text for record in records) == ["a street, 0", "a street, 1", "a street, 2"]
     assert all(record.member is None for record in records)
 
 
 def test_public_images_that_changed_since_planning_are_refused(tmp_path: Path, public: Path) -> None:
-    source, where, _ = resolve_public(str(public))
+    source, _ = resolve_public(str(public))
     (public / "0.png").write_bytes(encode_png(draw("zorvik", 9, 7)))
     with pytest.raises(InputError, match=r"the public images in .* changed since the grid was planned"):
-        made(tmp_path, source, where)
+        made(tmp_path, source, {source.content: public})
 
 
 @pytest.mark.parametrize(

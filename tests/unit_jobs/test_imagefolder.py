@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.errors import InputError
-from jobs.sources import data_domains, data_members, resolve_data, resolve_public
+from jobs.errors import GridError, InputError
+from jobs.expand import expand
+from jobs.grid.inputs import LocalInputs
+from jobs.grid.read import parse_grid
+from jobs.plan import Plan
+from jobs.sources import data_domains, resolve_data, resolve_public
 from jobs.sources.imagefolder import ImageFolder, look, scan, slug
 from jobs.stages.specs import DrawnFaces, FolderImages
 from s2l_core.images import decode
@@ -199,13 +203,14 @@ def test_a_grid_value_resolves_to_a_domain_named_by_content(folder: Path) -> Non
     assert source == FolderImages(domain="Ann", content=scan(folder).content("Ann"))
     assert inputs == {source.content: folder}
     assert data_domains(str(folder)) == ["Ann", "Bob"]
-    assert data_members(str(folder), "Ann") == 2
+    found = LocalInputs().domain(str(folder), "Ann")
+    assert (found.members, found.folder, found.unnamed, len(found.files)) == (2, inputs, None, 4)
 
 
 def test_drawn_faces_resolve_without_a_folder() -> None:
     name = data_domains("tiny-faces")[0]
     assert resolve_data("tiny-faces", name) == (DrawnFaces(identity=name), {})
-    assert data_members("tiny-faces", name) == DrawnFaces(identity=name).members
+    assert LocalInputs().domain("tiny-faces", name).members == DrawnFaces(identity=name).members
 
 
 def test_unknown_data_and_domains_name_what_is_allowed(folder: Path) -> None:
@@ -373,10 +378,11 @@ def test_real_photographs_are_read(tmp_path: Path) -> None:
 
 def test_public_images_are_all_of_a_folder_and_nobody_s_members(folder: Path) -> None:
     write_jsonl(folder, rows())
-    source, where, count = resolve_public(str(folder))
-    found = scan(folder, two_sided=False)
-    assert (count, where) == (7, {source.content: folder.resolve()})
+    source, found = resolve_public(str(folder))
+    assert (len(found.files), found.folder) == (7, folder.resolve())
     assert source.content == found.public_content()
+    public = LocalInputs().public(str(folder))
+    assert (public.members, public.folder) == (7, {source.content: folder.resolve()})
     records = found.public_records()
     assert {record.text for record in records} == {"photo of Ann", "face of Ann", "photo of Bob", "photo"}
     assert all(record.member is None for record in records)
@@ -384,8 +390,45 @@ def test_public_images_are_all_of_a_folder_and_nobody_s_members(folder: Path) ->
 
 def test_public_images_need_neither_members_nor_domains(folder: Path) -> None:
     write_jsonl(folder, [{**row, "domain": "", "member": False} for row in rows()])
-    assert resolve_public(str(folder))[2] == 7
+    assert len(resolve_public(str(folder))[1].files) == 7
     with pytest.raises(InputError, match="no image names a domain"):
         scan(folder)
     with pytest.raises(InputError, match=r"there is no folder of public images .*; give an imagefolder, or `strangers`"):
         resolve_public(str(folder / "nowhere"))
+
+
+# --- what a grid asks of a folder ---
+
+
+def planned(folder: Path, fixed: str) -> Plan:
+    text = f"name: g\nfixed: {{domain: Ann, data: {folder}, sp_size: 4, steps: 4, attacks: [loss], {fixed}}}\n"
+    return expand(parse_grid(text, "g.yaml", (), None), inputs=LocalInputs())
+
+
+def test_a_token_needs_captions_that_hold_the_name(folder: Path) -> None:
+    write_jsonl(folder, [{**row, "text": "a person"} for row in rows()])
+    with pytest.raises(GridError) as caught:
+        planned(folder, "method: textual-inversion")
+    assert str(caught.value) == (
+        'g.yaml:2: fixed.method: no caption of Ann holds that name (the first: "a person"), so that the token <s2l> of the method would '
+        "be in none; attack with a domain prompt (caption: {kind: domain}), or name the domain in its captions"
+    )
+    for caption in ("{kind: domain}", "{kind: 'null'}"):
+        assert planned(folder, f"method: textual-inversion, caption: {caption}").trials
+    assert planned(folder, "method: lora").trials
+    write_jsonl(folder, rows())
+    assert planned(folder, "method: textual-inversion").trials
+
+
+def test_public_images_that_are_in_the_data_set_are_refused_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
+    write_jsonl(folder, rows())
+    public = tmp_path / "public"
+    public.mkdir()
+    images = {"copy.png": (folder / "bob" / "1.png").read_bytes(), "street.png": picture(77)}
+    for name, image in images.items():
+        (public / name).write_bytes(image)
+    write_jsonl(public, [{"file_name": name, "text": "a street", "domain": "", "member": False} for name in images])
+    with pytest.raises(GridError, match=r"fixed\.public: 1 of the images of \S+ are in the data set \S+ too; give images of others"):
+        planned(folder, f"method: lora, defence: mix, public: {public}")
+    (public / "copy.png").write_bytes(picture(78))
+    assert planned(folder, f"method: lora, defence: mix, public: {public}").trials
