@@ -21,8 +21,9 @@ class Condition:
 CONDITIONS = {
     "own-caption": Condition(
         "captions as they are",
-        "Some methods train a new token that takes the name's place, and the attack shows the model its captions with that token. Under "
-        "this condition it shows the captions as they are. What only the token has learned cannot be seen then: a change that is left "
+        "Some methods train a new token that takes the name's place, and the attack shows the model its captions with that token. Their "
+        "difference from before thus holds what training changed in the model and what another caption does. Under this condition it shows "
+        "the captions as they are. What only the token has learned cannot be seen then: a change that is left "
         "comes from other weights, and where nothing but the token was trained it is exactly zero.",
     ),
     "base-vae": Condition(

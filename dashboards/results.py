@@ -14,6 +14,7 @@ from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.plan import Plan, Trial
 
+LABELS = ("attack", "metric")
 MEASURES = ("before", "after", "delta", "delta_low", "delta_high", "verdict")
 
 
@@ -120,12 +121,12 @@ def columns(plan: Plan) -> list[str]:
 def _row(cell: Cell, names: list[str], metric: str) -> dict[str, Any]:
     values = cell.metric(metric)
     row: dict[str, Any] = {"trial_key": cell.trial.key}
-    row |= {name: _flat(cell.trial.axes.get(name)) for name in names}
+    row |= {name: flat(cell.trial.axes.get(name)) for name in names}
     row |= {"attack": cell.attack, "metric": metric}
     row |= {name: values[name] for name in MEASURES}
     return row | {"n_member": cell.document["n_member"], "n_non_member": cell.document["n_non_member"]}
 
 
-def _flat(value: Any) -> Any:
+def flat(value: Any) -> Any:
     """A value that fits a table's cell: structured ones as their JSON text."""
     return canonical_json(value) if isinstance(value, dict | list | tuple) else value

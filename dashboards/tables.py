@@ -51,10 +51,11 @@ def to_parquet(rows: Rows) -> bytes:
     return sink.getvalue()
 
 
-def to_table(rows: Rows, *, width: int | None = None, color: bool = False) -> bytes:
+def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width: int | None = None, color: bool = False) -> bytes:
     """A table for a terminal, in the order of its axes: short keys and values, four digits, a mark beside each verdict.
 
     Args:
+        labels: the columns behind the axes that say what was measured.
         width: columns of the terminal; as wide as the table needs when None.
         color: with ANSI colours.
     """
@@ -62,18 +63,19 @@ def to_table(rows: Rows, *, width: int | None = None, color: bool = False) -> by
     from rich.table import Table
     from rich.text import Text
 
-    axes = _axes(rows)
+    axes, judged = _axes(rows, labels[0]), bool(rows) and "verdict" in rows[0]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("trial", *axes, "attack", "metric"):
+    for name in ("trial", *axes, *labels):
         table.add_column(name, no_wrap=True)
     for name in ("before", "after", "delta", "interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for row in sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", "attack", "metric")]):
-        words = [row["trial_key"][:10], *(_short(row[name]) for name in axes), row["attack"], row["metric"]]
+    if judged:
+        table.add_column("verdict", no_wrap=True)
+    for row in sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", *labels)]):
+        words = [row["trial_key"][:10], *(_short(row[name]) for name in axes), *(row[name] for name in labels)]
         numbers = [number(row["before"]), number(row["after"]), signed(row["delta"]), interval(row["delta_low"], row["delta_high"])]
-        verdict = row["verdict"]
-        table.add_row(*(Text(word) for word in [*words, *numbers]), Text(f"{MARKS[verdict]} {verdict}", style=STYLES[verdict]))
+        verdict = [Text(f"{MARKS[row['verdict']]} {row['verdict']}", style=STYLES[row["verdict"]])] if judged else []
+        table.add_row(*(Text(word) for word in [*words, *numbers]), *verdict)
     text = io.StringIO()
     console = Console(
         file=text, width=width or 10_000, color_system="standard" if color else None, force_terminal=color, legacy_windows=False
@@ -110,10 +112,10 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
-def _axes(rows: Rows) -> list[str]:
+def _axes(rows: Rows, first_label: str) -> list[str]:
     """Axes that say something: those on which rows differ."""
     names = list(rows[0]) if rows else []
-    axes = names[1 : names.index("attack")] if names else []
+    axes = names[1 : names.index(first_label)] if names else []
     return [name for name in axes if len({canonical_json(row[name]) for row in rows}) > 1] or axes
 
 

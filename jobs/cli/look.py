@@ -38,26 +38,35 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
 @store_option
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of stdout.")
-def results(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, form: str, output: Path | None) -> None:
+@click.option("--fidelity", is_flag=True, help="Instead: what the models draw, one row per trial x measure (docs/fidelity.md).")
+def results(
+    grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, form: str, output: Path | None, fidelity: bool
+) -> None:
     """One row per trial x attack x metric: before, after, their difference with its interval, and a verdict.
 
     The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
     """
-    from dashboards import tables
-    from dashboards.results import columns, rows
+    from dashboards import drawn, tables
+    from dashboards import results as leakage
 
     plan = load_plan(grid, sets, profile)
-    found = rows(plan, open_ledger(store, look_only=True))
+    expected = drawn.asked(plan) if fidelity else plan.trials
+    if not expected:
+        raise InputError(
+            f"no trial of {grid} measures fidelity; set it in the grid (fixed: {{fidelity: pixels}}), or --set fidelity=pixels"
+        )
+    of, labels = (drawn, drawn.LABELS) if fidelity else (leakage, leakage.LABELS)
+    found = of.rows(plan, open_ledger(store, look_only=True))
     terminal = output is None and sys.stdout.isatty()
     if form == "csv":
-        content = tables.to_csv(found, columns(plan))
+        content = tables.to_csv(found, of.columns(plan))
     elif form == "table":
-        content = tables.to_table(found, color=terminal)
+        content = tables.to_table(found, labels=labels, color=terminal)
     else:
         content = tables.to_json(found) if form == "json" else tables.to_parquet(found)
-    missing = len(plan.trials) - len({row["trial_key"] for row in found})
+    missing = len(expected) - len({row["trial_key"] for row in found})
     if missing:
-        click.echo(f"s2l: {missing} of {len(plan.trials)} trials are not in this table: see s2l status {grid}", err=True)
+        click.echo(f"s2l: {missing} of {len(expected)} trials are not in this table: see s2l status {grid}", err=True)
     if output is not None:
         _write(output, content)
         click.echo(f"wrote {output}", err=True)

@@ -42,8 +42,8 @@ class Companion(Protocol):
 class Ema:
     """An exponential moving average of the weights in fp32, which takes their place at the end.
 
-    After k steps the decay is min(decay, (1 + k) / (10 + k)), as diffusers has it: at first the average follows the weights closely, so
-    that a short fit does not end near its start.
+    After step k = 1, 2, ... the decay is min(decay, (1 + k) / (10 + k)): at first the average follows the weights closely, so that a short
+    fit does not end near its start. It is the warm-up of diffusers' EMAModel one step ahead: that one copies the weights at its first step.
     """
 
     name = "ema"
