@@ -34,7 +34,7 @@ def blinds_of(plan: Plan, ledger: Ledger) -> list[Blind]:
 
 def warnings(plan: Plan, ledger: Ledger, found: Sequence[Cell], blinds: Sequence[Blind]) -> list[tuple[str, str]]:
     """(message, where) of every distinct warning."""
-    return [*_measured(plan, ledger, found, blinds), *_mixed(plan, ledger)]
+    return [*_measured(plan, ledger, found, blinds), *_shared(found), *_mixed(plan, ledger)]
 
 
 def _measured(plan: Plan, ledger: Ledger, found: Sequence[Cell], blinds: Sequence[Blind]) -> list[tuple[str, str]]:
@@ -49,6 +49,20 @@ def _measured(plan: Plan, ledger: Ledger, found: Sequence[Cell], blinds: Sequenc
         if blind.separates:
             spots.setdefault("A blind classifier tells members from non-members: the split leaks.", {})[blind.domain] = None
     return [(message, _some(list(where))) for message, where in spots.items()]
+
+
+def _shared(found: Sequence[Cell]) -> list[tuple[str, str]]:
+    """Noise that is matched to nothing needs no images, so that all domains are attacked after the same one."""
+    domains: dict[str, dict[str, str]] = {}
+    for cell in found:
+        shake = cell.trial.shake
+        if shake is not None and shake.parent("train") is None:
+            domains.setdefault(shake.key, {})[cell.place.domain] = cell.place.variant
+    shared = {variant: None for seen in domains.values() if len(seen) > 1 for variant in seen.values()}
+    if not shared:
+        return []
+    told = "All domains are attacked after one and the same draw of noise for each seed: intervals and tests over domains are about "
+    return [(told + "these draws. More seeds are more draws.", _some(list(shared)))]
 
 
 def _mixed(plan: Plan, ledger: Ledger) -> list[tuple[str, str]]:

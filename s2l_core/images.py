@@ -143,9 +143,14 @@ def to_pixels(records: Sequence[ImageRecord], size: int) -> Tensor:
     Raises:
         ValueError: a record's image cannot be decoded; the message names it.
     """
+    return as_pixels(square_pixels(records, size))
+
+
+def as_pixels(images: NDArray[np.uint8]) -> Tensor:
+    """Images uint8 [n, H, W, 3] as float32 [n, 3, H, W] in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(square_pixels(records, size)).permute(0, 3, 1, 2).to(torch.float32).contiguous() / 127.5 - 1.0
+    return torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32).contiguous() / 127.5 - 1.0
 
 
 def square_pixels(records: Sequence[ImageRecord], size: int) -> NDArray[np.uint8]:

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from s2l_core.families.sd import StableDiffusion
-from s2l_core.images import to_pixels
+from s2l_core.images import as_pixels, square_pixels, to_pixels
 from s2l_core.losses.autoencoding import autoencoding
 from s2l_core.losses.denoising import denoising
 from s2l_core.objectives.terms import Mixed, Term
 from s2l_core.training.batch import Batch, Loss
 
 ENCODE_BATCH = 16
+KEPT_PIXELS = 512 * 2**20
+"""Bytes of decoded images that a term keeps where the autoencoder is trained; a larger set is decoded again at each step."""
 
 
 def loss_of_terms(model: StableDiffusion, terms: Sequence[Term], *, text_is_trained: bool, snr_gamma: float | None = None) -> Loss:
@@ -80,6 +82,8 @@ class _Latents:
         self._model = model
         self._term = term
         self._kept = _encoded(model, term) if term.reconstruction is None else None
+        small = 3 * model.image_size**2 * len(term.records) <= KEPT_PIXELS
+        self._decoded = square_pixels(term.records, model.image_size) if self._kept is None and small else None
 
     def of(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Latents [b, c, h, w], and the autoencoder's own loss [b] where it is trained. The latents send the autoencoder no gradient."""
@@ -87,10 +91,15 @@ class _Latents:
             return self._kept[rows.to(self._kept.device)], None
         model, weights = self._model, self._term.reconstruction
         assert weights is not None
-        pixels = to_pixels([self._term.records[row] for row in rows.tolist()], model.image_size)
+        pixels = self._pixels(rows)
         posterior = model.vae.encode(pixels.to(model.device, model.dtype)).latent_dist
         x0 = posterior.mean.detach() * float(model.vae.config.scaling_factor)
         return x0.float(), autoencoding(model, posterior, pixels, batch, self._term.name, weights)
+
+    def _pixels(self, rows: Tensor) -> Tensor:
+        if self._decoded is not None:
+            return as_pixels(self._decoded[rows.numpy()])
+        return to_pixels([self._term.records[row] for row in rows.tolist()], self._model.image_size)
 
 
 @torch.no_grad()

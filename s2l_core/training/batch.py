@@ -21,6 +21,7 @@ class Batch:
         positions: int64 [b], where in the effective batch they stand.
         effective: size of the whole batch.
         seed: the fit's seed.
+        population: of how many examples these were sampled, each on its own; None where they are a stretch of an epoch.
     """
 
     step: int
@@ -28,6 +29,7 @@ class Batch:
     positions: Tensor
     effective: int
     seed: int
+    population: int | None = None
 
     def noise(self, shape: Sequence[int], name: str = "noise") -> Tensor:
         """Standard normal float32 [b, *shape] on the CPU."""
@@ -47,14 +49,21 @@ class Batch:
         return keyed_betas(alpha, self.effective, "fit", name, self.seed, self.step)[self.positions]
 
     def others(self, examples: int, name: str) -> Tensor:
-        """Indices int64 [b] into another set of examples, in epochs of its own."""
+        """Indices int64 [b] into another set of examples, in epochs of its own.
+
+        Where examples are sampled, each draws its own companion, whoever else is in the batch: were they taken in turn, one example more
+        would give others another companion, in this step and in all that follow, and clipping would not bound what one example does.
+        """
+        if self.population is not None:
+            drawn = torch.randint(examples, (self.population,), generator=generator("fit", "companion", name, self.seed, self.step))
+            return drawn[self.indices]
         return examples_of(self.step, examples, self.effective, self.seed, name)[self.positions]
 
     def pieces(self, size: int) -> Iterator[Batch]:
         """The batch in pieces of `size` examples, the last one perhaps smaller; none of an empty batch."""
         for start in range(0, len(self.indices), size):
             part = slice(start, start + size)
-            yield Batch(self.step, self.indices[part], self.positions[part], self.effective, self.seed)
+            yield Batch(self.step, self.indices[part], self.positions[part], self.effective, self.seed, self.population)
 
 
 Loss = Callable[[Batch], Tensor]

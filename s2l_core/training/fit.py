@@ -99,7 +99,8 @@ def fit(
         for step in range(start, training.steps):
             lr = lr_at(step, training)
             chosen = sampler(step) if sampler else examples_of(step, examples, training.batch_size, seed)
-            value, norm = _one_step(run, rule, loss, Batch(step, chosen, torch.arange(len(chosen)), len(chosen), seed), lr, training)
+            batch = Batch(step, chosen, torch.arange(len(chosen)), len(chosen), seed, population=examples if sampler else None)
+            value, norm = _one_step(run, rule, loss, batch, lr, training)
             curve.append(step, value, lr, norm)
             ended = [companion.after(step + 1) for companion in along]
             say((step + 1) / training.steps, f"step {step + 1} of {training.steps}, loss {value:.4f}")

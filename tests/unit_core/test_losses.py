@@ -12,6 +12,7 @@ from s2l_core.adapters import attach
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import to_pixels
 from s2l_core.losses import loss_of_terms
+from s2l_core.losses import terms as terms_module
 from s2l_core.losses.denoising import snr_weight
 from s2l_core.objectives import terms_of
 from s2l_core.specs.objectives import DenoiseObjective, DreamBoothObjective, EndToEndObjective, ObjectiveSpec
@@ -112,6 +113,19 @@ def test_end_to_end_adds_reconstruction_and_kl_of_the_same_images(model: StableD
         mean, variance = posterior.mean, posterior.var
         kl = 0.5 * (mean**2 + variance - 1 - variance.log()).sum(dim=(1, 2, 3))
     torch.testing.assert_close(ours, denoising + 2.0 * error + 0.1 * kl / (3 * 16 * 16), rtol=1e-4, atol=1e-5)
+
+
+def test_decoded_images_that_are_kept_change_no_bit(model: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    terms, found = terms_of(EndToEndObjective(), RECORDS, name="ada"), []
+    for kept in (terms_module.KEPT_PIXELS, 0):
+        monkeypatch.setattr(terms_module, "KEPT_PIXELS", kept)
+        decoded: list[int] = []
+        monkeypatch.setattr(terms_module, "to_pixels", lambda *args, log=decoded: log.append(1) or to_pixels(*args))
+        with attach(model, ALL, seed=0), torch.no_grad():
+            loss = loss_of_terms(model, terms, text_is_trained=True)
+            found.append(torch.stack([loss(whole_batch(step, 3)) for step in range(2)]))
+        assert len(decoded) == (0 if kept else 2)
+    assert torch.equal(*found)
 
 
 def test_the_denoising_loss_sends_the_autoencoder_no_gradient_and_sees_it_as_it_is(model: StableDiffusion) -> None:

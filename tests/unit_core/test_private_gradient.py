@@ -114,6 +114,33 @@ def test_each_example_is_in_each_batch_with_the_sampling_rate_on_its_own() -> No
     assert not torch.equal(poisson(20, 0.3, seed=2)(0), sampler(0)) or not torch.equal(poisson(20, 0.3, seed=2)(1), sampler(1))
 
 
+def test_a_sampled_example_s_companion_does_not_depend_on_who_else_is_in_the_batch() -> None:
+    def companions(rows: list[int], step: int = 3) -> dict[int, int]:
+        batch = Batch(step, torch.tensor(rows), torch.arange(len(rows)), len(rows), seed=7, population=40)
+        return dict(zip(rows, batch.others(50, "prior").tolist(), strict=True))
+
+    few, many = companions([2, 9, 30]), companions([0, 2, 5, 9, 11, 30, 39])
+    assert many | few == many
+    assert companions(list(range(40)), 4) != companions(list(range(40)))
+    drawn = [companion for step in range(50) for companion in companions(list(range(40)), step).values()]
+    assert set(drawn) == set(range(50))
+    assert sum(drawn) / len(drawn) == pytest.approx(24.5, abs=1.5)
+    pieces = [piece.others(50, "prior").item() for piece in Batch(3, torch.tensor([2, 9]), torch.arange(2), 2, 7, population=40).pieces(1)]
+    assert pieces == [few[2], few[9]]
+
+
+def test_a_private_fit_samples_companions_too() -> None:
+    seen: list[int | None] = []
+    problem = Problem()
+    good = problem.loss
+    problem.loss = lambda batch: seen.append(batch.population) or good(batch)  # type: ignore[method-assign,func-returns-value]
+    problem.fit(SPEC.model_copy(update={"steps": 2}), sampler=lambda step: torch.tensor([0, 1]))
+    assert set(seen) == {EXAMPLES}
+    seen.clear()
+    problem.fit(SPEC.model_copy(update={"steps": 2}))
+    assert set(seen) == {None}
+
+
 def test_a_private_fit_trains_on_poisson_samples_and_divides_by_their_expected_size() -> None:
     """Against a plain fit on the same batches, by the mean's rule."""
     training = SPEC.model_copy(update={"clip_norm": None, "eps": 1e-2})

@@ -16,7 +16,7 @@ from dashboards.groups import groups_of
 from dashboards.report import report
 from dashboards.results import cells
 from jobs.graph import ancestors
-from tests.grid_by_hand import world_in
+from tests.grid_by_hand import world_in, world_of
 
 MakeWorld = Callable[..., Any]
 
@@ -245,3 +245,13 @@ def test_transfer_is_a_matrix_and_never_a_method_s_row(transfer: Any) -> None:
 def test_controls_of_equal_noise_and_their_absence_are_on_the_page(many: Any, quiet_page: Page) -> None:
     assert "Noise of equal size ✓ as it should be" in Page(report(many.plan, many.ledger)).text
     assert "Noise of equal size ○ not there" in quiet_page.text
+
+
+def test_domains_that_share_a_draw_of_noise_are_told(tmp_path: Path) -> None:
+    ways = [{"method": "gaussian", "sigma": 0.1}, {"method": "gaussian", "sigma": "match"}, {"method": "dreambooth", "sigma": None}]
+    world = world_of(tmp_path, [{"domain": domain, "seed": 0} | way for domain in ("alba", "bruno") for way in ways]).finish()
+    text = Page(report(world.plan, world.ledger)).text
+    told = text[text.index("one and the same draw of noise for each seed") :]
+    assert told[told.index("More seeds are more draws.") :][:60].count("gaussian") == 1, "matched noise hangs on each domain's own shake"
+    alone = world_of(tmp_path / "alone", [{"domain": "alba", "seed": 0} | way for way in ways]).finish()
+    assert "draw of noise for each seed" not in Page(report(alone.plan, alone.ledger)).text
