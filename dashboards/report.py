@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from dashboards.by_value import by_values
 from dashboards.comparisons import comparisons
 from dashboards.conditions import CONDITIONS
-from dashboards.controls import control_cards
+from dashboards.controls import control_cards, shuffled
 from dashboards.findings import findings
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import Groups, groups_of
@@ -61,6 +61,8 @@ def _rate(value: float | None) -> str:
 
 def _measure(name: str) -> str:
     """`tpr_at_fpr_0.01` -> `found at 1 % false alarms`."""
+    if name == "asr":
+        return "right calls, members and others equally weighed"
     head, _, rate = name.rpartition("_")
     return f"found at {100 * float(rate):g} % false alarms" if head == "tpr_at_fpr" else name
 
@@ -95,7 +97,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "transfer": matrices(plan, groups),
         "sweeps": swept,
         "by_values": by_values(plan, groups, swept),
-        "controls": control_cards(compared, blinds, amplified_controls(groups)),
+        "controls": control_cards(compared, blinds, amplified_controls(groups), shuffled(found)),
         "warnings": warnings(plan, ledger, found, blinds),
         "unfinished": _unfinished(plan, ledger, standing),
         "private": show_private,

@@ -185,6 +185,7 @@ class FidelityStage(StageSpec):
 
 
 class MetricsStage(StageSpec):
+    schema_version: ClassVar[int] = 2
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
 
