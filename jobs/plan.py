@@ -9,6 +9,9 @@ from typing import Any
 
 from jobs.graph import Node, ancestors
 
+SETTLED = ("domain", "method", "train_on", "sp_prompts")
+"""The settings that say what part a trial plays in its grid."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -21,6 +24,7 @@ class Trial:
         shake: the fine-tuning stage, or None for the un-shaken base.
         blind: the blind baseline of the trial's attacked data.
         fidelity: how well the trial's model draws its domain, where the grid asks for it.
+        settled: values that the point has whether or not an axis gave them (`SETTLED`): of `fixed`, `by_method`, or defaults.
     """
 
     key: str
@@ -29,6 +33,7 @@ class Trial:
     shake: Node | None
     blind: Node | None
     fidelity: Node | None = None
+    settled: dict[str, Any] = field(default_factory=dict)
 
     def leaves(self) -> Iterator[Node]:
         yield from self.metrics.values()
