@@ -16,6 +16,7 @@ from dashboards.findings import findings
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import Groups, groups_of
 from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_words
+from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
 from dashboards.samples import DomainSamples, samples
 from dashboards.sections import attack_sections
@@ -87,7 +88,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "grid": plan.grid,
         "grid_key": plan.grid_key,
         "findings": findings(compared, blinds, unfinished=unfinished, pooled=pooled_words(groups, tests)),
-        "facts": _facts(plan, found, standing),
+        "facts": [*_facts(plan, found, standing), *_rejected(plan, ledger)],
         "attacks": attack_sections(groups, tests, found, ledger),
         "tests": tests,
         "conditions": _conditions(groups),
@@ -122,6 +123,11 @@ def _facts(plan: Plan, found: Sequence[Cell], standing: dict[str, Any]) -> list[
         ]
         facts.append(("members / non-members a domain", " / ".join(ranges)))
     return facts
+
+
+def _rejected(plan: Plan, ledger: Ledger) -> list[tuple[str, str]]:
+    words = rejected_words(plan, ledger)
+    return [("drawn images rejected by the safety checker", words)] if words else []
 
 
 def _conditions(groups: Groups) -> dict[str, dict[str, str]]:
