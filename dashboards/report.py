@@ -15,7 +15,7 @@ from dashboards.controls import control_cards, shuffled
 from dashboards.findings import findings
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import Groups, groups_of
-from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_words
+from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_up, pooled_words
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
 from dashboards.samples import DomainSamples, samples
@@ -87,7 +87,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
     return {
         "grid": plan.grid,
         "grid_key": plan.grid_key,
-        "findings": findings(compared, blinds, unfinished=unfinished, pooled=pooled_words(groups, tests)),
+        "findings": findings(compared, blinds, unfinished=unfinished, pooled=pooled_words(groups, tests), pooled_up=pooled_up(groups)),
         "facts": [*_facts(plan, found, standing), *_rejected(plan, ledger)],
         "attacks": attack_sections(groups, tests, found, ledger),
         "tests": tests,

@@ -58,6 +58,17 @@ def test_amplification_that_chance_explains_is_not_called_a_finding() -> None:
     assert "none of them stands after correction" in said.paragraphs[0]
 
 
+def test_fewer_amplified_comparisons_than_chance_gives_are_no_sign() -> None:
+    few = [*[method(delta=0.06, p_value=0.02)] * 2, *[method(delta=0.0, p_value=0.9)] * 98, control(delta=0.2)]
+    said = findings(few, [BLIND])
+    assert (said.tone, said.headline) == ("none", "No amplification was found")
+    assert "In 2 of 100 comparisons an attack became better by more than its 95 % interval; by chance alone about 2 would" in all_words(
+        said
+    )
+    assert findings(few, [BLIND], pooled_up=1).tone == "unsure", "a pool over domains sees what single domains do not"
+    assert findings([*[method(delta=0.06, p_value=0.02)] * 2, *few], [BLIND]).tone == "unsure"
+
+
 def test_no_amplification_is_said_so_with_what_the_data_still_allow() -> None:
     said = findings([method(delta=0.01, p_value=0.7), control(delta=0.2)], [BLIND])
     assert (said.tone, said.headline) == ("none", "No amplification was found")
