@@ -23,7 +23,7 @@ from s2l_core.extraction.squares import CELL_BYTES, ROW_BYTES, screened, settled
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-CHOSEN_BYTES = 144
+CHOSEN_BYTES = 96
 """Held for a pair that is chosen; where all distances are equal, that is every pair of a block."""
 
 

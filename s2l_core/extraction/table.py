@@ -1,4 +1,4 @@
-"""The matches of one candidate set as a table: a row for each near pair of a candidate and an image. Names only, no image or hash of one."""
+"""The matches of one candidate set: a row for each near pair of a candidate and an image. Names only, no image and no hash of one."""
 
 from __future__ import annotations
 
