@@ -43,12 +43,11 @@ class RetrievalSpec(Spec):
     permutations: Annotated[int, Field(ge=99)] = 499
 
 
-class ExtractionSpec(Spec):
+class MatchingSpec(Spec):
     """Candidates, the pre-filter, the distance, and the controls. The defaults are the published protocol where it is known.
 
     Attributes:
         candidates: images generated for the domain.
-        features: of the pre-filter and of the retrieval precision; published: CLIP ViT-B/32.
         keep: a candidate is compared with this many images, the most similar ones in the features; None: with all.
         threshold: an image is extracted where the distance is below this, on [0, 1] pixels.
         tiles: an image is cut into `tiles` x `tiles` tiles for the tile distance; published: 16 tiles.
@@ -57,7 +56,6 @@ class ExtractionSpec(Spec):
     """
 
     candidates: PositiveInt = 5000
-    features: FeatureSpec = ClipFeatures()
     keep: PositiveInt | None = 10
     alignment: AlignmentSpec = AlignmentSpec()
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.15
@@ -66,3 +64,9 @@ class ExtractionSpec(Spec):
     cliques: CliqueSpec = CliqueSpec()
     retrieval: RetrievalSpec = RetrievalSpec()
     seed: NonNegativeInt = 0
+
+
+class ExtractionSpec(MatchingSpec):
+    """All of it, with the features of the pre-filter and of the retrieval precision. Published: CLIP ViT-B/32."""
+
+    features: FeatureSpec = ClipFeatures()
