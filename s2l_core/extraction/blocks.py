@@ -33,15 +33,24 @@ class Rows(Protocol):
     def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
 
 
+KEPT_BYTES = 2**30
+"""A set of images that takes no more is decoded once and kept; a larger one is decoded again whenever a block of it is asked for."""
+
+
 class EncodedImages:
-    """Images of records as uint8 [n, side, side, 3], decoded a block at a time."""
+    """Images of records as uint8 [n, side, side, 3], decoded when they are asked for."""
 
     def __init__(self, records: Sequence[ImageRecord], side: int) -> None:
         self._records, self._side = records, side
+        self._kept: NDArray[np.uint8] | None = None
         self.shape, self.dtype = (len(records), side, side, 3), np.dtype(np.uint8)
 
     def __getitem__(self, rows: slice, /) -> NDArray[np.uint8]:
-        return square_pixels(self._records[rows], self._side)
+        if self._kept is None and prod(self.shape) > KEPT_BYTES:
+            return square_pixels(self._records[rows], self._side)
+        if self._kept is None:
+            self._kept = square_pixels(self._records, self._side)
+        return self._kept[rows]
 
 
 class Block(NamedTuple):

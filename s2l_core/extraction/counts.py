@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from s2l_core.extraction.labels import p_value
 from s2l_core.extraction.matcher import Near, NearPairs
 
 Floats = NDArray[np.float64]
@@ -68,23 +69,41 @@ def count_at(found_at: Sequence[int], budget: int) -> int:
     return int(np.searchsorted(np.asarray(found_at), budget, side="right"))
 
 
-def precision(members: Near, non_members: Near, rule: str, threshold: float) -> dict[str, Any]:
+def precision(
+    members: Near, non_members: Near, rule: str, threshold: float, *, each: int, permutations: int, seed: int = 0
+) -> dict[str, Any]:
     """Of the candidates that any rule flags against either set, the share that the rule matches with a member, no non-member being as near.
 
-    With as many non-members as members, a matcher that is right by chance alone has at most a half.
+    Args:
+        each: images in either set; as many non-members as members.
 
     Returns:
-        `flagged`, `members`: candidates. `value`: their ratio, None where nothing is flagged.
+        `flagged`: candidates near to an image of either set. `members`, `non_members`: those that show an image of that set, and none of
+        the other as near. `value`: members / flagged, None where nothing is flagged. `p_value`: whether members are shown more often (or
+        less) than non-members, None where neither is.
     """
-    flagged = np.union1d(members.pairs.candidate, non_members.pairs.candidate)
-    nearest = []
-    for side in (members, non_members):
-        found = shown(side.pairs, rule, threshold)
-        distance = np.full(len(side.least_l2), np.inf)
-        distance[found.candidate] = _distance(side.pairs, rule)[found.pair]
-        nearest.append(distance)
-    right = int((nearest[0] < nearest[1]).sum())
-    return {"flagged": len(flagged), "members": right, "value": right / len(flagged) if len(flagged) else None}
+    flagged = len(np.union1d(members.pairs.candidate, non_members.pairs.candidate))
+    sides = [shown(side.pairs, rule, threshold) for side in (members, non_members)]
+    distances = [_by_candidate(side, one, rule) for side, one in zip((members, non_members), sides, strict=True)]
+    places = np.zeros(2 * each)
+    for number, one in enumerate(sides):
+        nearer = distances[number][one.candidate] < distances[1 - number][one.candidate]
+        np.add.at(places, one.image[nearer] + number * each, 1.0)
+    right, wrong = int(places[:each].sum()), int(places[each:].sum())
+    return {
+        "flagged": flagged,
+        "members": right,
+        "non_members": wrong,
+        "value": right / flagged if flagged else None,
+        "p_value": p_value(places, permutations=permutations, seed=seed, purpose="match labels") if right + wrong else None,
+    }
+
+
+def _by_candidate(side: Near, found: Shown, rule: str) -> Floats:
+    """The distance of each candidate to the image that it shows, [n]; infinite where it shows none."""
+    distance = np.full(len(side.least_l2), np.inf)
+    distance[found.candidate] = _distance(side.pairs, rule)[found.pair]
+    return distance
 
 
 def _distance(pairs: NearPairs, rule: str) -> Floats:

@@ -131,7 +131,7 @@ class _Measure:
             "dimensions": int(self.features.shape[1]),
             "side": self.side,
             "alignments": len(alignments(spec.alignment)),
-            "rules": {rule: self._rule(rule, members, compared, controls) for rule in RULES},
+            "rules": {rule: self._rule(rule, members, compared, controls, each) for rule in RULES},
             "nearest": {"members": _nearest(compared.near), "non_members": _nearest(controls.near)},
             "cliques": self._cliques(members.near),
             "retrieval": self._retrieval(as_many, others),
@@ -156,11 +156,11 @@ class _Measure:
         )
         return _Matched(found, None if kept is None or cosines is None else _of_pairs(kept, cosines, found))
 
-    def _rule(self, rule: str, members: _Matched, compared: _Matched, controls: _Matched) -> dict[str, Any]:
-        threshold = self.spec.threshold
+    def _rule(self, rule: str, members: _Matched, compared: _Matched, controls: _Matched, each: int) -> dict[str, Any]:
+        threshold, options = self.spec.threshold, {"permutations": self.spec.permutations, "seed": self.spec.seed}
         sides = {"members": members, "members_compared": compared, "non_members": controls}
         found: dict[str, Any] = {name: counts(side.near.pairs, rule, threshold, self.positions) for name, side in sides.items()}
-        return {**found, "precision": precision(compared.near, controls.near, rule, threshold)}
+        return {**found, "precision": precision(compared.near, controls.near, rule, threshold, each=each, **options)}
 
     def _cliques(self, members: Near) -> dict[str, Any]:
         """The cliques, and how many of them hold a candidate that shows a member: the precision of whoever does not have the members."""
@@ -181,7 +181,8 @@ class _Measure:
             self.features,
             members.features,
             non_members.features,
-            spec.retrieval,
+            k=spec.retrieved,
+            permutations=spec.permutations,
             seed=spec.seed,
             budget=self.budget,
             device=self.device,

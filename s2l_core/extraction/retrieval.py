@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2l_core.extraction.blocks import BUDGET_BYTES, spans
+from s2l_core.extraction.labels import p_value
 from s2l_core.extraction.search import nearest, within
 from s2l_core.extraction.similar import directions
-from s2l_core.randomness import keyed_uniforms
-from s2l_core.specs.extraction import RetrievalSpec
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +26,9 @@ def retrieval_precision(
     generated: Floats,
     members: Floats,
     non_members: Floats,
-    spec: RetrievalSpec,
     *,
+    k: int,
+    permutations: int,
     seed: int = 0,
     budget: int = BUDGET_BYTES,
     device: str = "cpu",
@@ -39,6 +39,7 @@ def retrieval_precision(
         generated: [n, d].
         members: [s, d].
         non_members: [s, d]; as many as members, so that chance is a half.
+        k: images retrieved for each generated one; at most s.
 
     Raises:
         ValueError: there are no images, or not as many non-members as members.
@@ -47,16 +48,15 @@ def retrieval_precision(
     if not len(generated) or not each or len(non_members) != each:
         got = f"{len(generated)} generated images, {each} members and {len(non_members)} non-members"
         raise ValueError(f"the retrieval precision needs generated images, and as many non-members as members; got {got}")
-    k = min(spec.k, each)
+    k = min(k, each)
     places = _places_taken(generated, np.concatenate([members, non_members]), k, budget=budget, device=device)
-    precision = float(places[:each].sum() / places.sum())
     return {
         "k": k,
         "each": each,
-        "value": precision,
+        "value": float(places[:each].sum() / places.sum()),
         "chance": 0.5,
-        "p_value": _p_value(places, precision, spec.permutations, seed),
-        "permutations": spec.permutations,
+        "p_value": p_value(places, permutations=permutations, seed=seed, purpose="retrieval labels"),
+        "permutations": permutations,
     }
 
 
@@ -79,14 +79,3 @@ def _places_taken(generated: Floats, pool: Floats, k: int, *, budget: int, devic
         left = k - np.bincount(query[~equal], minlength=len(part))
         np.add.at(places, reference[equal], (left / np.bincount(query[equal], minlength=len(part)))[query[equal]])
     return places
-
-
-def _p_value(places: Floats, precision: float, permutations: int, seed: int) -> float:
-    """The share of labellings at random that are as far from a half; equal ones count as far, whatever the last bits."""
-    each = len(places) // 2
-    far = abs(precision - 0.5) * (1 - 1e-9)
-    extreme = 0
-    for number in range(permutations):
-        order = np.argsort(keyed_uniforms(len(places), "retrieval labels", seed, number).numpy(), kind="stable")
-        extreme += abs(places[order[:each]].sum() / places.sum() - 0.5) >= far
-    return (1 + int(extreme)) / (1 + permutations)

@@ -32,17 +32,6 @@ class CliqueSpec(Spec):
     size: Annotated[int, Field(ge=2)] = 10
 
 
-class RetrievalSpec(Spec):
-    """CLIP-RP, our own measure: which share of a candidate's `k` nearest images are members.
-
-    Attributes:
-        permutations: of the labels member and non-member.
-    """
-
-    k: PositiveInt = 10
-    permutations: Annotated[int, Field(ge=99)] = 499
-
-
 class MatchingSpec(Spec):
     """Candidates, the pre-filter, the distance, and the controls. The defaults are the published protocol where it is known.
 
@@ -52,6 +41,8 @@ class MatchingSpec(Spec):
         threshold: an image is extracted where the distance is below this, on [0, 1] pixels.
         tiles: an image is cut into `tiles` x `tiles` tiles for the tile distance; published: 16 tiles.
         side: images are compared at this size; None: at the candidates' own.
+        retrieved: the k of the retrieval precision at k (CLIP-RP), our own measure.
+        permutations: of the labels member and non-member, for p-values.
         seed: of the draws that bring members and non-members to one number, and of permutations.
     """
 
@@ -62,7 +53,8 @@ class MatchingSpec(Spec):
     tiles: Annotated[int, Field(ge=1, le=16)] = 4
     side: Annotated[int, Field(ge=4)] | None = None
     cliques: CliqueSpec = CliqueSpec()
-    retrieval: RetrievalSpec = RetrievalSpec()
+    retrieved: PositiveInt = 10
+    permutations: Annotated[int, Field(ge=99)] = 499
     seed: NonNegativeInt = 0
 
 

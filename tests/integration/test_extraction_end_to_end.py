@@ -27,7 +27,7 @@ fixed:
   lr: 1e-3
   attacks: [loss]
   bootstrap: 100
-  extraction: {features: pixels, candidates: 18, keep: 8, alignment: {shift: 1}, cliques: {size: 3}, retrieval: {permutations: 99}}
+  extraction: {features: pixels, candidates: 18, keep: 8, alignment: {shift: 1}, cliques: {size: 3}, permutations: 99}
 axes:
   domain: [zorvik]
   method: [none, lora]

@@ -15,14 +15,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from s2l_core.extraction import Extraction, change, extraction
-from s2l_core.extraction.blocks import EncodedImages
+from s2l_core.extraction import Extraction, blocks, change, extraction
 from s2l_core.extraction.counts import count_at, counts, precision, shown
 from s2l_core.extraction.matcher import Near, NearPairs
 from s2l_core.extraction.table import COLUMNS, read_matches, write_matches
 from s2l_core.features import load
-from s2l_core.images import ImageRecord, encode_png
-from s2l_core.specs.extraction import AlignmentSpec, CliqueSpec, ExtractionSpec, RetrievalSpec
+from s2l_core.images import ImageRecord, encode_png, square_pixels
+from s2l_core.specs.extraction import AlignmentSpec, CliqueSpec, ExtractionSpec
 from s2l_core.specs.fidelity import ClipFeatures, HogFeatures, PixelFeatures
 
 torch.set_num_threads(1)
@@ -33,7 +32,8 @@ SPEC = ExtractionSpec(
     keep=None,
     alignment=AlignmentSpec(shift=0, flip=False),
     cliques=CliqueSpec(size=3),
-    retrieval=RetrievalSpec(k=3, permutations=99),
+    retrieved=3,
+    permutations=99,
 )
 Picture = NDArray[np.uint8]
 
@@ -108,7 +108,9 @@ def test_false_matches_are_counted_on_as_many_non_members_by_the_same_matcher() 
     assert found["compared"] == 12
     assert found["rules"]["l2"]["members"]["images"] == 1
     assert found["rules"]["l2"]["non_members"]["images"] == 12
-    assert found["rules"]["l2"]["precision"] == {"flagged": 13, "members": 1, "value": pytest.approx(1 / 13)}
+    told = found["rules"]["l2"]["precision"]
+    assert (told["flagged"], told["members"], told["non_members"], told["value"]) == (13, 1, 12, pytest.approx(1 / 13))
+    assert told["p_value"] == 0.01
 
 
 def test_where_members_are_more_as_many_of_them_are_compared() -> None:
@@ -117,15 +119,16 @@ def test_where_members_are_more_as_many_of_them_are_compared() -> None:
     assert found["compared"] == 5
     rule = found["rules"]["l2"]
     assert (rule["members"]["images"], rule["members_compared"]["images"], rule["non_members"]["images"]) == (12, 5, 0)
-    assert rule["precision"] == {"flagged": 5, "members": 5, "value": 1.0}
+    assert (rule["precision"]["flagged"], rule["precision"]["members"], rule["precision"]["value"]) == (5, 5, 1.0)
 
 
 def test_a_matcher_that_knows_nothing_has_no_precision_above_a_half() -> None:
     """Members and non-members are the same pictures: whatever is shown, is shown of both."""
     same = records(MEMBER_PICTURES, "other", False)
     found = extraction(planted({2: MEMBER_PICTURES[3]}), MEMBERS, same, load(SPEC.features), SPEC).document
-    assert found["rules"]["l2"]["precision"] == {"flagged": 1, "members": 0, "value": 0.0}
-    assert measured(planted({})).document["rules"]["l2"]["precision"] == {"flagged": 0, "members": 0, "value": None}
+    nothing = {"members": 0, "non_members": 0, "p_value": None}
+    assert found["rules"]["l2"]["precision"] == {"flagged": 1, "value": 0.0, **nothing}
+    assert measured(planted({})).document["rules"]["l2"]["precision"] == {"flagged": 0, "value": None, **nothing}
 
 
 def test_flat_backgrounds_match_by_l2_and_not_by_their_tiles() -> None:
@@ -135,7 +138,7 @@ def test_flat_backgrounds_match_by_l2_and_not_by_their_tiles() -> None:
     found = extraction(planted({6: walls[1], 8: MEMBER_PICTURES[1]}), members, NON_MEMBERS, load(SPEC.features), SPEC)
     rules = found.document["rules"]
     assert (rules["l2"]["members"]["images"], rules["tile_max"]["members"]["images"]) == (2, 1)
-    assert rules["tile_max"]["precision"] == {"flagged": 2, "members": 1, "value": 0.5}
+    assert (rules["tile_max"]["precision"]["flagged"], rules["tile_max"]["precision"]["value"]) == (2, 0.5)
     assert found.matches.members_shown("l2") == {"wall-0000", "zorvik-0001"}
     assert found.matches.members_shown("tile_max") == {"zorvik-0001"}
 
@@ -240,10 +243,17 @@ def test_images_of_another_size_are_compared_at_the_candidates_own() -> None:
     assert small.matches.members_shown("l2") == {"zorvik-0005"}
 
 
-def test_images_are_decoded_a_block_at_a_time() -> None:
-    rows = EncodedImages(MEMBERS, SIDE)
-    assert rows.shape == (12, SIDE, SIDE, 3)
-    assert np.array_equal(rows[3:5], MEMBER_PICTURES[3:5])
+def test_a_small_set_is_decoded_once_and_a_large_one_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    monkeypatch.setattr(blocks, "square_pixels", lambda part, side: decoded.append(len(part)) or square_pixels(part, side))
+    for limit, expected in ((2**30, [12]), (1000, [2, 1])):
+        monkeypatch.setattr(blocks, "KEPT_BYTES", limit)
+        rows = blocks.EncodedImages(MEMBERS, SIDE)
+        assert rows.shape == (12, SIDE, SIDE, 3)
+        assert np.array_equal(rows[3:5], MEMBER_PICTURES[3:5])
+        assert np.array_equal(rows[8:9], MEMBER_PICTURES[8:9])
+        assert decoded == expected
+        decoded.clear()
 
 
 # --- what is left ---
@@ -357,5 +367,15 @@ def test_counts_of_known_pairs() -> None:
 def test_of_a_candidate_that_is_near_to_both_sides_the_nearer_one_counts() -> None:
     members = near_of([(0, 1, 0.10, 0.10), (1, 1, 0.10, 0.10), (2, 3, 0.1, 0.4)])
     others = near_of([(0, 0, 0.12, 0.12), (1, 0, 0.09, 0.09), (3, 2, 0.05, 0.2)])
-    assert precision(members, others, "l2", 0.15) == {"flagged": 4, "members": 2, "value": 0.5}
-    assert precision(members, others, "tile_max", 0.15) == {"flagged": 4, "members": 1, "value": 0.25}
+    found = [precision(members, others, rule, 0.15, each=6, permutations=99) for rule in ("l2", "tile_max")]
+    assert [(one["flagged"], one["members"], one["non_members"], one["value"]) for one in found] == [(4, 2, 2, 0.5), (4, 1, 1, 0.25)]
+
+
+def test_one_member_shown_by_many_candidates_is_little_evidence_and_many_members_are_much() -> None:
+    """Twenty candidates each: all of one member, or of twenty members. No non-member is shown."""
+    nobody = near_of([], 20)
+    one = precision(near_of([(n, 3, 0.1, 0.1) for n in range(20)], 20), nobody, "l2", 0.15, each=30, permutations=199)
+    many = precision(near_of([(n, n, 0.1, 0.1) for n in range(20)], 20), nobody, "l2", 0.15, each=30, permutations=199)
+    assert one["value"] == many["value"] == 1.0
+    assert one["p_value"] == 1.0, "any labelling gives that image to one side"
+    assert many["p_value"] == 0.005

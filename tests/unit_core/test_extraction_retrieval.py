@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from s2l_core.extraction.retrieval import retrieval_precision
-from s2l_core.specs.extraction import RetrievalSpec
 
 torch.set_num_threads(1)
 Floats = NDArray[np.float64]
-SPEC = RetrievalSpec(k=5, permutations=199)
+SPEC: Any = {"k": 5, "permutations": 199}
 
 
 def directions_at(degrees: Any) -> Floats:
@@ -23,13 +22,13 @@ def directions_at(degrees: Any) -> Floats:
 
 
 def value(generated: Floats, members: Floats, others: Floats, k: int = 5) -> float:
-    return float(retrieval_precision(generated, members, others, RetrievalSpec(k=k, permutations=99))["value"])
+    return float(retrieval_precision(generated, members, others, k=k, permutations=99)["value"])
 
 
 def test_images_beside_members_alone_retrieve_members_alone() -> None:
     random = np.random.default_rng(0)
     members, others = directions_at(random.uniform(0, 40, 30)), directions_at(random.uniform(140, 180, 30))
-    found = retrieval_precision(directions_at(random.uniform(0, 40, 20)), members, others, SPEC)
+    found = retrieval_precision(directions_at(random.uniform(0, 40, 20)), members, others, **SPEC)
     assert found == {"k": 5, "each": 30, "value": 1.0, "chance": 0.5, "p_value": 0.005, "permutations": 199}
     assert value(directions_at(random.uniform(140, 180, 20)), members, others) == 0.0
 
@@ -62,7 +61,7 @@ def test_lengths_of_features_mean_nothing() -> None:
 def test_all_alike_is_a_half_whatever_stands_first() -> None:
     same = np.ones((8, 3))
     assert value(same, same, same) == pytest.approx(0.5)
-    found = retrieval_precision(same, same, same, SPEC)
+    found = retrieval_precision(same, same, same, **SPEC)
     assert found["p_value"] == 1.0
     assert value(np.zeros((8, 3)), np.zeros((8, 3)), np.zeros((8, 3))) == pytest.approx(0.5)
 
@@ -82,7 +81,7 @@ def test_places_are_shared_alike_when_sets_are_large() -> None:
 
 def test_k_is_at_most_the_images_of_a_side() -> None:
     random = np.random.default_rng(2)
-    found = retrieval_precision(random.normal(size=(5, 3)), random.normal(size=(4, 3)), random.normal(size=(4, 3)), RetrievalSpec(k=10))
+    found = retrieval_precision(random.normal(size=(5, 3)), random.normal(size=(4, 3)), random.normal(size=(4, 3)), k=10, permutations=99)
     assert found["k"] == 4
 
 
@@ -90,11 +89,11 @@ def test_no_budget_and_no_order_changes_the_value() -> None:
     random = np.random.default_rng(3)
     generated, members, others = random.normal(size=(80, 6)), random.normal(size=(60, 6)), random.normal(size=(60, 6))
     others[:10] = members[:10]
-    whole = retrieval_precision(generated, members, others, SPEC)
-    assert retrieval_precision(generated, members, others, SPEC, budget=300_000) == whole
-    mixed = retrieval_precision(generated[::-1], members[::-1], others[::-1], SPEC)
+    whole = retrieval_precision(generated, members, others, **SPEC)
+    assert retrieval_precision(generated, members, others, **SPEC, budget=300_000) == whole
+    mixed = retrieval_precision(generated[::-1], members[::-1], others[::-1], **SPEC)
     assert mixed["value"] == pytest.approx(whole["value"], abs=1e-12)
-    assert retrieval_precision(generated, others, members, SPEC)["value"] == pytest.approx(1 - whole["value"], abs=1e-12)
+    assert retrieval_precision(generated, others, members, **SPEC)["value"] == pytest.approx(1 - whole["value"], abs=1e-12)
 
 
 def test_p_is_rarely_small_where_members_and_non_members_are_of_one_distribution() -> None:
@@ -102,7 +101,7 @@ def test_p_is_rarely_small_where_members_and_non_members_are_of_one_distribution
     for seed in range(120):
         random = np.random.default_rng(seed)
         generated, members, others = (random.normal(size=(count, 4)) for count in (15, 20, 20))
-        one = retrieval_precision(generated, members, others, RetrievalSpec(k=5, permutations=99), seed=seed)
+        one = retrieval_precision(generated, members, others, k=5, permutations=99, seed=seed)
         found.append(one["p_value"])
         values.append(one["value"])
     assert 0.02 < np.mean(np.array(found) <= 0.1) < 0.2
@@ -113,13 +112,13 @@ def test_p_is_rarely_small_where_members_and_non_members_are_of_one_distribution
 def test_the_labels_are_dealt_by_the_seed() -> None:
     random = np.random.default_rng(5)
     sets = [random.normal(size=(10, 3)) for _ in range(3)]
-    one, again, other = (retrieval_precision(*sets, SPEC, seed=seed)["p_value"] for seed in (0, 0, 1))
+    one, again, other = (retrieval_precision(*sets, **SPEC, seed=seed)["p_value"] for seed in (0, 0, 1))
     assert one == again
     assert one == pytest.approx(other, abs=0.2)
 
 
 def test_sides_of_two_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="as many non-members as members; got 3 generated images, 4 members and 5 non-members"):
-        retrieval_precision(np.ones((3, 2)), np.ones((4, 2)), np.ones((5, 2)), SPEC)
+        retrieval_precision(np.ones((3, 2)), np.ones((4, 2)), np.ones((5, 2)), **SPEC)
     with pytest.raises(ValueError, match="got 0 generated images, 4 members"):
-        retrieval_precision(np.ones((0, 2)), np.ones((4, 2)), np.ones((4, 2)), SPEC)
+        retrieval_precision(np.ones((0, 2)), np.ones((4, 2)), np.ones((4, 2)), **SPEC)

@@ -18,7 +18,7 @@ from jobs.stages.specs import ExtractStage
 from s2l_core.extraction.table import Matches, read_matches
 from s2l_core.faces import records
 from s2l_core.images import ImageRecord, write_images
-from s2l_core.specs.extraction import AlignmentSpec, ExtractionSpec, RetrievalSpec
+from s2l_core.specs.extraction import AlignmentSpec, ExtractionSpec
 from s2l_core.specs.fidelity import ClipFeatures, FeatureSpec, PixelFeatures
 from tests.clip_models import save_clip
 
@@ -29,7 +29,8 @@ SPEC = ExtractionSpec(
     keep=3,
     alignment=AlignmentSpec(shift=0, flip=False),
     threshold=0.01,
-    retrieval=RetrievalSpec(k=3, permutations=99),
+    retrieved=3,
+    permutations=99,
 )
 DATA = records("zorvik", seed=0, members=8, non_members=12)
 MEMBERS, NON_MEMBERS = DATA[:8], DATA[8:]
