@@ -207,7 +207,7 @@ def test_no_budget_changes_a_bit(alignment: AlignmentSpec) -> None:
     whole = matched(candidates, images, alignment=alignment)
     assert 50 < len(whole.pairs.l2) < 25 * 25
     assert pairs(whole) == list(every(candidates, images, alignment=alignment))
-    for budget in (120_000, 300_000, 1_000_000):
+    for budget in (300_000, 1_000_000):
         again = matched(candidates, images, alignment=alignment, budget=budget)
         for one, other in zip((*again.pairs, *again[1:]), (*whole.pairs, *whole[1:]), strict=True):
             assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
