@@ -90,7 +90,9 @@ def test_numbers_that_float32_cannot_tell_apart_are_told_apart(scale: float) -> 
     queries = references[steps == 0] - 1e-13 * scale
     found = nearest(queries, references, 50)
     assert np.array_equal(steps[found.place[0]], np.arange(50))
-    agrees(queries, references, 50, MIDDLE)
+    for k in (1, 7, 50):
+        for budget in (250_000, MIDDLE, LARGE):
+            agrees(queries, references, k, budget)
 
 
 def test_what_float32_lost_is_never_more_than_the_slack() -> None:
