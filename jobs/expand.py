@@ -81,10 +81,12 @@ class _Expansion:
             leaves = ",".join([f'["{name}","{node.key}"]' for name, node in stages.metrics.items()])
             if stages.fidelity is not None:
                 leaves += f',["fidelity","{stages.fidelity.key}"]'
+            if stages.extraction is not None:
+                leaves += f',["extraction","{stages.extraction.key}"]'
             key = sha256_text(f"[{leaves}]")
             shown = {name: None if conditional and name not in given else label(row[position]) for name, position, conditional in axes}
             settled = {name: label(row[position]) for name, position in places}
-            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind, stages.fidelity, settled)
+            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind, stages.fidelity, stages.extraction, settled)
             if key in trials:
                 merged.append((trial, trials[key][0]))
             else:
