@@ -12,9 +12,10 @@ from dashboards.by_value import by_values
 from dashboards.comparisons import comparisons
 from dashboards.conditions import CONDITIONS
 from dashboards.controls import control_cards, shuffled
+from dashboards.extracted import given_back
 from dashboards.findings import findings
 from dashboards.glance import glance_plot, glance_table
-from dashboards.groups import Groups, groups_of
+from dashboards.groups import ROLE_WORDS, Groups, groups_of
 from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_up, pooled_words
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
@@ -95,6 +96,8 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "glance": plot,
         "glance_table": None if plot else glance_table(groups, curved),
         "utility": utility(plan, ledger, groups, standing["failures"]),
+        "given_back": given_back(plan, ledger),
+        "role_words": ROLE_WORDS,
         "transfer": matrices(plan, groups),
         "sweeps": swept,
         "by_values": by_values(plan, groups, swept),

@@ -16,6 +16,7 @@ from jobs.keys import canonical_json
 Rows = Sequence[Mapping[str, Any]]
 
 MARKS = {"amplified": "▲", "reduced": "▼", "none": "–", "inverted": "⇅"}
+HEADS = {"p_holm": "p (Holm)", "p_value": "p"}
 MAX_VALUE = 28
 """Letters of an axis's value in the table for people; the other formats hold it whole."""
 STYLES = {"amplified": "bold red", "reduced": "blue", "none": "dim", "inverted": "magenta"}
@@ -99,11 +100,18 @@ def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width:
     from rich.text import Text
 
     first: Mapping[str, Any] = rows[0] if rows else {}
-    axes, keyed, judged, tested = _axes(rows, labels[0]), "trial_key" in first, "verdict" in first, "p_holm" in first
+    axes, keyed, judged = _axes(rows, labels[0]), "trial_key" in first, "verdict" in first
+    more = [name for name in ("p_holm", "p_value", "domains", "images") if name in first]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in (*(["trial"] if keyed else []), *axes, *labels):
         table.add_column(name, no_wrap=True)
-    for name in ("before", "after", "delta", "interval", *(["p (Holm)", "domains"] if tested else [])):
+    for name in (
+        "before",
+        "after",
+        "delta",
+        "interval",
+        *("p (Holm)" if name == "p_holm" else "p" if name == "p_value" else name for name in more),
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     if judged:
         table.add_column("verdict", no_wrap=True)
@@ -111,7 +119,7 @@ def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width:
     for row in ordered:
         words = [*([row["trial_key"][:10]] if keyed else []), *(_short(row[name]) for name in axes), *(row[name] for name in labels)]
         numbers = [number(row["before"]), number(row["after"]), signed(row["delta"]), interval(row["delta_low"], row["delta_high"])]
-        numbers += [number(row["p_holm"]), str(row["domains"])] if tested else []
+        numbers += [number(row[name]) for name in more]
         table.add_row(*(Text(word) for word in [*words, *numbers]), *([_verdict(Text, row["verdict"])] if judged else []))
     text = io.StringIO()
     console = Console(
@@ -189,11 +197,13 @@ def _short(value: Any) -> str:
 
 
 def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    """Four digits; counts are whole."""
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 def signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4f}".replace("-", "−")
+    """The same with a sign."""
+    return "" if value is None else (f"{value:+d}" if isinstance(value, int) else f"{value:+.4f}").replace("-", "−")
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,28 @@ def test_running_again_runs_nothing_and_without_extraction_nothing_new(finished:
     assert "extract" not in plan["stages"]
     assert sum(kind["to_run"] for kind in plan["stages"].values()) == 0
     assert home.manifests() == before
+
+
+def test_results_and_report_hold_the_same_counts_as_the_documents(finished: Finished, tmp_path: Path) -> None:
+    home, grid = finished
+    before, after, _ = documents(home, tmp_path)
+    rows = json.loads(home.run("results", grid, "--extraction", "--format", "json").stdout)
+    assert [(row["rule"], row["measure"]) for row in rows] == [
+        ("", "retrieval_precision"),
+        *((rule, measure) for rule in ("l2", "tile_max") for measure in ("members", "members_all", "non_members", "precision")),
+    ]
+    for row in rows:
+        if row["measure"] in ("members", "non_members"):
+            side = {"members": "members_compared"}.get(row["measure"], row["measure"])
+            assert (row["before"], row["after"]) == tuple(one["rules"][row["rule"]][side]["images"] for one in (before, after))
+            assert (row["delta"], row["images"], row["candidates"]) == (row["after"] - row["before"], 64, 18)
+    page = tmp_path / "report.html"
+    home.run("report", grid, "-o", str(page))
+    text = re.sub(r"(<[^>]+>|\s)+", " ", page.read_text())
+    counts = [after["rules"]["l2"][side]["images"] for side in ("members_compared", "non_members")]
+    old = [before["rules"]["l2"][side]["images"] for side in ("members_compared", "non_members")]
+    assert f"lora l2 {old[0]} → {counts[0]} {old[1]} → {counts[1]} 64 18" in text
+    assert "members_all" in home.run("results", grid, "--extraction").stdout
+    told = home.run("results", grid, "--extraction", "--set", "extraction=none", check=(2,)).stderr
+    assert "measures extraction; set it in the grid (fixed: {extraction: pixels}), or --set extraction=pixels" in told
+    assert "are different tables" in home.run("results", grid, "--extraction", "--summary", check=(2,)).stderr
