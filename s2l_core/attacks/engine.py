@@ -32,8 +32,9 @@ class AttackRun:
 
     Attributes:
         scores: attack's name -> float64 [n] on the CPU, higher = more member-like.
-        calls: attack's name -> network calls per image that it needs when it runs alone.
+        calls: attack's name -> network calls per image that it needs when it runs alone, equal ones counted once.
         network_calls: network calls per image of this run, equal ones counted once.
+        Where chunks of images need different numbers, the largest.
     """
 
     scores: dict[str, Tensor]
@@ -74,7 +75,7 @@ def run_attacks(
     """
     _check(attacks, x0, image_keys, prompts)
     scores: dict[str, list[Tensor]] = defaultdict(list)
-    calls: dict[str, int] = {}
+    calls: dict[str, int] = dict.fromkeys(attacks, 0)
     evaluated = 0
     with exact_arithmetic(x0.device.type):
         for start in range(0, len(x0), batch_size):
@@ -82,9 +83,10 @@ def run_attacks(
             network = _Network(denoise, context_for, dtype)
             for name, spec in attacks.items():
                 images = Images(x0[rows].double(), tuple(image_keys[rows]), tuple(prompts[name][rows]), alphas_cumprod.double())
-                chunk, calls[name] = network.run(_implementation(spec)(spec, images))
+                chunk, asked = network.run(_implementation(spec)(spec, images))
                 scores[name].append(chunk.double().cpu())
-            evaluated = network.calls
+                calls[name] = max(calls[name], asked)
+            evaluated = max(evaluated, network.calls)
             if say is not None:
                 say(min(1.0, (start + batch_size) / len(x0)))
     whole = {name: torch.cat(chunks) for name, chunks in scores.items()}
@@ -103,15 +105,16 @@ class _Network:
     known: dict[int, list[tuple[Query, Tensor]]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, attack: Attack) -> tuple[Tensor, int]:
-        """The attack's per-image values, and how many questions it asked."""
-        asked = 0
+        """The attack's per-image values, and how many different questions it asked."""
+        asked: set[int] = set()
         try:
             query = next(attack)
             while True:
-                asked += 1
-                query = attack.send(self.answer(query))
+                eps = self.answer(query)
+                asked.add(id(eps))  # one object per different question, all of them kept
+                query = attack.send(eps)
         except StopIteration as end:
-            return end.value, asked
+            return end.value, len(asked)
 
     def answer(self, query: Query) -> Tensor:
         nearby = self.known[int(query.t[0])]

@@ -1,27 +1,40 @@
-"""Membership-inference attacks. Scores of every attack are oriented: higher = more member-like, fixed beforehand."""
+"""Membership-inference attacks. Scores of every attack are oriented: higher = more member-like, fixed beforehand.
+
+Definitions, costs, defaults and weaknesses: docs/attacks.md.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from s2l_core.specs.base import Spec
 
 Access = Literal["black-box", "eps", "gradients"]
 
 
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    twice = next((value for number, value in enumerate(values) if value in values[:number]), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is given twice, and would be asked once and counted double; leave one out")
+    return values
+
+
+Timesteps = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
 class LossAttack(Spec):
-    """Minus the denoising error, averaged over fixed timesteps and keyed noise draws (arXiv 2302.03262)."""
+    """Minus the denoising error, averaged over fixed timesteps and keyed noise draws (arXiv 2302.03262). Access: eps."""
 
     kind: Literal["loss"] = "loss"
     access: Literal["eps"] = "eps"
-    timesteps: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (50, 100, 200, 300)
+    timesteps: Timesteps = (50, 100, 200, 300)
     draws: PositiveInt = 2
 
 
 class SecMIAttack(Spec):
-    """SecMI_stat (arXiv 2302.01316): minus the t-error of a deterministic DDIM walk, compared at timestep `t`."""
+    """SecMI_stat (arXiv 2302.01316): minus the t-error of a deterministic DDIM walk, compared at timestep `t`. Access: eps."""
 
     kind: Literal["secmi"] = "secmi"
     access: Literal["eps"] = "eps"
@@ -36,7 +49,10 @@ class SecMIAttack(Spec):
 
 
 class PIAAttack(Spec):
-    """PIA (arXiv 2305.18355): minus the p-th power error between eps(x_0, 0) and eps(x_t, t) along that direction."""
+    """PIA (arXiv 2305.18355): minus the p-th power error between eps(x_0, 0) and eps(x_t, t) along that direction. Access: eps.
+
+    With `normalized` it is PIAN.
+    """
 
     kind: Literal["pia"] = "pia"
     access: Literal["eps"] = "eps"
@@ -45,11 +61,22 @@ class PIAAttack(Spec):
     normalized: bool = False
 
 
-AttackSpec = Annotated[LossAttack | SecMIAttack | PIAAttack, Field(discriminator="kind")]
+class SimAAttack(Spec):
+    """SimA (arXiv 2509.25003): minus the sum of |eps(x_0, t)|^p, of the clean image shown as if it were the state at `t`. Access: eps."""
 
-ATTACK_PRESETS: dict[str, LossAttack | SecMIAttack | PIAAttack] = {
+    kind: Literal["sima"] = "sima"
+    access: Literal["eps"] = "eps"
+    t: NonNegativeInt = 100
+    p: PositiveFloat = 4.0
+
+
+AttackSpec = Annotated[LossAttack | SecMIAttack | PIAAttack | SimAAttack, Field(discriminator="kind")]
+
+ATTACK_PRESETS: dict[str, LossAttack | SecMIAttack | PIAAttack | SimAAttack] = {
     "loss": LossAttack(),
     "secmi": SecMIAttack(),
     "s2l-paper": SecMIAttack(t=140, k=10),
     "pia": PIAAttack(),
+    "pian": PIAAttack(normalized=True),
+    "sima": SimAAttack(),
 }

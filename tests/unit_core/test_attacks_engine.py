@@ -2,84 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from s2l_core.attacks.engine import AttackRun, run_attacks
-from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec, LossAttack, PIAAttack, SecMIAttack
+from s2l_core.attacks.engine import run_attacks
+from s2l_core.attacks.queries import Attack, Images
+from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec, LossAttack, PIAAttack, SecMIAttack, SimAAttack
+from tests.attack_cases import KEYS, PROMPTS, X0, Model, N, run
+from tests.attack_cases import SCALED_LINEAR as ALPHAS
 
-ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)
-N = 11
-KEYS = [f"image-{i}" for i in range(N)]
-PROMPTS = [f"photo of {'ann' if i % 2 else 'bob'}" for i in range(N)]
-WIDTH = 16
 KINDS = [member() for member in get_args(get_args(AttackSpec)[0])]
-FUSED = {"loss": LossAttack(), "secmi": SecMIAttack(), "pia": PIAAttack(), "s2l-paper": SecMIAttack(t=140)}
-
-
-class Model:
-    """A UNet2DConditionModel with random weights that counts its calls."""
-
-    def __init__(self) -> None:
-        from diffusers import UNet2DConditionModel
-
-        torch.manual_seed(0)
-        self.unet = UNet2DConditionModel(
-            sample_size=8,
-            in_channels=4,
-            out_channels=4,
-            block_out_channels=(16, 32),
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            layers_per_block=1,
-            cross_attention_dim=WIDTH,
-            attention_head_dim=4,
-            norm_num_groups=8,
-        ).eval()
-        self.batches: list[tuple[int, set[int]]] = []
-        self.gradients = False
-
-    def denoise(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        self.batches.append((len(x), set(t.tolist())))
-        eps: Tensor = self.unet(x, t, context.to(x)).sample
-        self.gradients |= eps.requires_grad
-        return eps
-
-    def context_for(self, prompts: Sequence[str]) -> Tensor:
-        rows = [torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(sum(map(ord, prompt)))) for prompt in prompts]
-        return torch.stack(rows)
+FUSED = dict(ATTACK_PRESETS)
+ROUNDING = {"secmi": 1e-3}
+"""How far single precision moves the scores of an attack that is a small difference of large numbers."""
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     torch.set_num_threads(1)
     return Model()
-
-
-X0 = torch.randn(N, 4, 8, 8, generator=torch.Generator().manual_seed(7))
-
-
-def run(
-    model: Model, attacks: dict[str, AttackSpec], rows: Sequence[int] = range(N), *, batch_size: int = 4, dtype: torch.dtype = torch.float32
-) -> AttackRun:
-    index = list(rows)
-    prompts = [PROMPTS[i] for i in index]
-    model.batches.clear()
-    return run_attacks(
-        attacks,
-        X0[index],
-        [KEYS[i] for i in index],
-        dict.fromkeys(attacks, prompts),
-        model.context_for,
-        model.denoise,
-        ALPHAS,
-        batch_size=batch_size,
-        dtype=dtype,
-    )
 
 
 @pytest.mark.parametrize("spec", [*KINDS, SecMIAttack(t=140)], ids=lambda spec: f"{spec.kind}-{getattr(spec, 't', '')}")
@@ -99,13 +43,11 @@ def test_every_attack_gives_one_finite_double_per_image_that_depends_on_the_imag
     assert len(set(scores.tolist())) == N
 
 
-@pytest.mark.parametrize(
-    ("spec", "tolerance"), [(SecMIAttack(), 1e-3), (LossAttack(), 1e-5), (PIAAttack(), 1e-5)], ids=["secmi", "loss", "pia"]
-)
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_the_batch_size_changes_scores_by_rounding_only(model: Model, spec: AttackSpec, tolerance: float, batch_size: int) -> None:
+def test_the_batch_size_changes_scores_by_rounding_only(model: Model, spec: AttackSpec, batch_size: int) -> None:
     base, other = (run(model, {"it": spec}, batch_size=size).scores["it"] for size in (4, batch_size))
-    assert (other / base - 1).abs().max() <= tolerance
+    assert (other / base - 1).abs().max() <= ROUNDING.get(spec.kind, 1e-5)
 
 
 @pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
@@ -137,6 +79,44 @@ def test_secmi_and_pia_share_the_prediction_of_the_clean_image(model: Model) -> 
     assert shared.calls == {"secmi": 12, "pia": 2}
     assert shared.network_calls == 13
     assert len(model.batches) == 13 * 3  # chunks of 4, 4 and 3 images
+
+
+def test_secmi_pia_and_sima_are_fourteen_calls_an_image(model: Model) -> None:
+    """12 of SecMI, one of PIA (its first is SecMI's first), one of SimA. PIAN shares the first too, draws of the loss come on top."""
+    three = {name: ATTACK_PRESETS[name] for name in ("secmi", "pia", "sima")}
+    assert run(model, three).network_calls == 14
+    assert len(model.batches) == 14 * 3  # chunks of 4, 4 and 3 images
+    assert run(model, {**three, "pian": ATTACK_PRESETS["pian"]}).network_calls == 15
+    assert run(model, {**three, "loss": LossAttack(draws=2)}).network_calls == 14 + 4 * 2
+
+
+def test_sima_at_the_clean_timestep_is_secmis_first_call(model: Model) -> None:
+    shared = run(model, {"secmi": SecMIAttack(), "sima": SimAAttack(t=0)})
+    assert shared.calls == {"secmi": 12, "sima": 1}
+    assert shared.network_calls == 12
+
+
+def test_an_attack_that_asks_the_same_twice_needs_it_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(spec: SimAAttack, images: Images) -> Attack:
+        first = yield images.ask(images.x0, spec.t)
+        again = yield images.ask(images.x0.clone(), spec.t)
+        assert torch.equal(first, again)
+        return first.flatten(1).sum(1)
+
+    monkeypatch.setattr("s2l_core.attacks.sima.attack", twice)
+    found = run(model, {"it": SimAAttack()})
+    assert (found.calls, found.network_calls, len(model.batches)) == ({"it": 1}, 1, 3)
+
+
+def test_calls_are_those_of_the_chunk_that_needs_most(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_size(spec: SimAAttack, images: Images) -> Attack:
+        for t in range(len(images.keys)):
+            eps = yield images.ask(images.x0, t)
+        return eps.flatten(1).sum(1)
+
+    monkeypatch.setattr("s2l_core.attacks.sima.attack", by_size)
+    found = run(model, {"it": SimAAttack()})
+    assert (found.calls, found.network_calls) == ({"it": 4}, 4), "chunks of 4, 4 and 3 images"
 
 
 def test_the_paper_preset_holds_all_calls_of_the_shorter_walk(model: Model) -> None:

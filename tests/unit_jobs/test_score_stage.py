@@ -23,7 +23,7 @@ from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, write_images
 from s2l_core.scores import read_scores
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.attacks import LossAttack, PIAAttack, SecMIAttack
+from s2l_core.specs.attacks import ATTACK_PRESETS, LossAttack, PIAAttack, SecMIAttack
 from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.pretrain import SmallShape
@@ -160,6 +160,14 @@ def test_fused_attacks_share_network_calls_and_say_so(place: Place, parents: dic
     score.run_fused(jobs)
     assert [job.made["network_calls"] for job in jobs] == [8, 8]
     assert [read_scores(job.out / "scores.parquet").network_calls for job in jobs] == [7, 2]
+
+
+def test_secmi_pia_and_sima_of_a_score_stage_are_fourteen_network_calls(place: Place, parents: dict[str, Path]) -> None:
+    names = ("secmi", "pia", "sima")
+    jobs = [place.job(ScoreStage(attack=ATTACK_PRESETS[name]), the(parents, "base", "data"), name) for name in names]
+    score.run_fused(jobs)
+    assert [job.made["network_calls"] for job in jobs] == [14, 14, 14]
+    assert [read_scores(job.out / "scores.parquet").network_calls for job in jobs] == [12, 2, 1]
 
 
 @pytest.mark.parametrize("shake", ["lora", "dense"])

@@ -1,0 +1,52 @@
+"""What planning knows of attacks: where they ask, and what cannot be run."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+
+from jobs.errors import GridError
+from jobs.expand import expand
+from jobs.grid.read import read_grid
+from jobs.grid.shapes import last_timestep
+from s2l_core.attacks.engine import run_attacks
+from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
+from tests.attack_cases import KEYS, LINEAR, PROMPTS, X0
+
+KINDS = [member() for member in get_args(get_args(AttackSpec)[0])]
+
+
+@pytest.mark.parametrize("spec", [*KINDS, *ATTACK_PRESETS.values()], ids=lambda spec: f"{spec}")
+def test_planning_knows_the_largest_timestep_that_an_attack_asks_at(spec: AttackSpec) -> None:
+    asked: list[int] = []
+
+    def denoise(x: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        asked.extend(t.tolist())
+        return 0.5 * x
+
+    run_attacks({"it": spec}, X0[:2], KEYS[:2], {"it": PROMPTS[:2]}, lambda prompts: torch.zeros(len(prompts)), denoise, LINEAR)
+    assert max(asked) == last_timestep(spec)
+
+
+@pytest.mark.parametrize("name", ATTACK_PRESETS)
+def test_every_preset_can_be_planned(name: str) -> None:
+    (trial, *_) = expand(read_grid("smoke", [f"attacks={name}"])).trials
+    assert set(trial.metrics) == {name}
+
+
+@pytest.mark.parametrize(
+    ("attack", "problem"),
+    [
+        ("{kind: sima, t: 1000}", r"the attack sima-t1000 asks at timestep 1000; the model tiny has timesteps 0 to 999"),
+        ("{kind: sima, p: 0}", r"p: got 0; it must be greater than 0"),
+        ("{kind: sima, t: -1}", r"t: got -1; it must be at least 0"),
+        ("{kind: sima, t: many}", r"t: got \"many\"; it must be a whole number"),
+        ("{kind: sima, timesteps: [1]}", r"unknown key \"timesteps\"; allowed: kind, access, t, p"),
+        ("{kind: loss, timesteps: [50, 50]}", r"timesteps: 50 is given twice, and would be asked once and counted double; leave one out"),
+    ],
+)
+def test_an_attack_that_cannot_be_run_is_refused_while_planning(attack: str, problem: str) -> None:
+    with pytest.raises(GridError, match=problem):
+        expand(read_grid("smoke", [f"attacks={attack}"]))
