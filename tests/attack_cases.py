@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import acos, sqrt
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from s2l_core.attacks.engine import AttackRun, run_attacks
 from s2l_core.attacks.queries import EpsFn
-from s2l_core.specs.attacks import AttackSpec
+from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec, PFAMIAttack
 
 LINEAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 SCALED_LINEAR = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)
@@ -21,6 +22,11 @@ KEYS = [f"image-{i}" for i in range(N)]
 PROMPTS = [f"photo of {'ann' if i % 2 else 'bob'}" for i in range(N)]
 X0 = torch.randn(N, 4, 8, 8, generator=torch.Generator().manual_seed(7))
 WIDTH = 16
+
+SMALL: dict[str, AttackSpec] = {"pfami": PFAMIAttack(timesteps=(50, 300), crops=(0.9, 0.7))}
+"""Attacks that cost a hundred calls by default, in few."""
+KINDS = [SMALL.get(member.model_fields["kind"].default) or member() for member in get_args(get_args(AttackSpec)[0])]
+FUSED = {name: SMALL.get(spec.kind, spec) for name, spec in ATTACK_PRESETS.items()}
 
 
 def wave(x: Tensor, t: int) -> Tensor:

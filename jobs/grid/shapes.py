@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.grid.messages import listed
 from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.attacks import AttackSpec, LossAttack, SecMIAttack
+from s2l_core.specs.attacks import AttackSpec, PIAAttack, SecMIAttack, SimAAttack
 
 MAX_HEADER_BYTES = 100_000_000
 WORD_END = "</w>"
@@ -117,7 +117,7 @@ def last_timestep(attack: AttackSpec) -> int:
     """The largest timestep at which an attack asks the model."""
     if isinstance(attack, SecMIAttack):
         return attack.t + attack.k
-    return max(attack.timesteps) if isinstance(attack, LossAttack) else attack.t
+    return attack.t if isinstance(attack, PIAAttack | SimAAttack) else max(attack.timesteps)
 
 
 def _json(file: Path) -> dict[str, Any]:

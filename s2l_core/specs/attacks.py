@@ -22,6 +22,8 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Timesteps = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_distinct)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Shares = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class LossAttack(Spec):
@@ -70,13 +72,29 @@ class SimAAttack(Spec):
     p: PositiveFloat = 4.0
 
 
-AttackSpec = Annotated[LossAttack | SecMIAttack | PIAAttack | SimAAttack, Field(discriminator="kind")]
+class PFAMIAttack(Spec):
+    """PFAMI (arXiv 2308.12143): the mean rise of the denoising loss from image to crop; `relative`: as a share of the image's own.
 
-ATTACK_PRESETS: dict[str, LossAttack | SecMIAttack | PIAAttack | SimAAttack] = {
+    `crops` are shares of the sides. Access: eps.
+    """
+
+    kind: Literal["pfami"] = "pfami"
+    access: Literal["eps"] = "eps"
+    timesteps: Timesteps = (0, 50, 100, 150, 200, 250, 300, 350, 400, 450)
+    crops: Shares = (0.95, 0.92, 0.89, 0.87, 0.84, 0.81, 0.78, 0.76, 0.73, 0.7)
+    draws: PositiveInt = 1
+    relative: bool = True
+
+
+AnyAttack = LossAttack | SecMIAttack | PIAAttack | SimAAttack | PFAMIAttack
+AttackSpec = Annotated[AnyAttack, Field(discriminator="kind")]
+
+ATTACK_PRESETS: dict[str, AnyAttack] = {
     "loss": LossAttack(),
     "secmi": SecMIAttack(),
     "s2l-paper": SecMIAttack(t=140, k=10),
     "pia": PIAAttack(),
     "pian": PIAAttack(normalized=True),
     "sima": SimAAttack(),
+    "pfami": PFAMIAttack(),
 }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from s2l_core.attacks import loss, pia, secmi
+from s2l_core.attacks.noising import noise_of
 from s2l_core.attacks.queries import EpsFn, Images, answer, unconditioned
 from s2l_core.specs.attacks import LossAttack, PIAAttack, SecMIAttack
 from tests.attack_cases import LINEAR, RAMP, SCALED_LINEAR, Counted, angle, close, exact_denoiser, wave
@@ -67,7 +68,7 @@ def test_loss_of_normal_data_with_the_exact_denoiser_has_its_closed_form() -> No
     x0 = torch.randn(3, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     images = Images(x0, ("a", "b", "c"), ("",) * 3, LINEAR)
     scores = answer(loss.attack(LossAttack(timesteps=(200,), draws=1), images), exact_denoiser(LINEAR))
-    theta, noise = angle(200), loss.noise_of(images, 200, 0)
+    theta, noise = angle(200), noise_of(images, 200, 0)
     close(-scores, cos(theta) ** 2 * (sin(theta) * x0 - cos(theta) * noise).flatten(1).square().mean(1), 1e-9)
 
 
