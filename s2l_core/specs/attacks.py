@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from s2l_core.specs.base import Spec
 
@@ -86,7 +86,27 @@ class PFAMIAttack(Spec):
     relative: bool = True
 
 
-AnyAttack = LossAttack | SecMIAttack | PIAAttack | SimAAttack | PFAMIAttack
+class ClidAttack(Spec):
+    """CLiD (arXiv 2405.14800): the mean rise of the denoising loss from an image's caption to its pieces and to none, same noise.
+
+    From it `loss_weight` times the loss with the whole caption is taken. Access: eps.
+    """
+
+    kind: Literal["clid"] = "clid"
+    access: Literal["eps"] = "eps"
+    timesteps: Timesteps = (440, 450, 460)
+    draws: PositiveInt = 1
+    pieces: NonNegativeInt = 3
+    loss_weight: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _smaller_than_the_whole(self) -> ClidAttack:
+        if self.pieces == 1:
+            raise ValueError("pieces: one piece is the whole caption; give 0 (nothing but the empty caption) or 2 and more")
+        return self
+
+
+AnyAttack = LossAttack | SecMIAttack | PIAAttack | SimAAttack | PFAMIAttack | ClidAttack
 AttackSpec = Annotated[AnyAttack, Field(discriminator="kind")]
 
 ATTACK_PRESETS: dict[str, AnyAttack] = {
@@ -97,4 +117,5 @@ ATTACK_PRESETS: dict[str, AnyAttack] = {
     "pian": PIAAttack(normalized=True),
     "sima": SimAAttack(),
     "pfami": PFAMIAttack(),
+    "clid": ClidAttack(),
 }

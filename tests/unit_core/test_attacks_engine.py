@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +24,14 @@ SIGNED = ("pfami", "clid")
 def model() -> Model:
     torch.set_num_threads(1)
     return Model()
+
+
+@cache
+def double() -> Model:
+    """The same UNet in double precision."""
+    model = Model()
+    model.unet.double()
+    return model
 
 
 @pytest.mark.parametrize("spec", [*KINDS, SecMIAttack(t=140)], ids=lambda spec: f"{spec.kind}-{getattr(spec, 't', '')}")
@@ -51,11 +61,25 @@ def test_the_batch_size_changes_scores_by_rounding_only(model: Model, spec: Atta
 
 @pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
 def test_in_double_precision_the_batch_size_and_the_order_change_nothing_beyond_1e_9(spec: AttackSpec) -> None:
-    model = Model()
-    model.unet.double()
+    model = double()
     base = run(model, {"it": spec}, dtype=torch.float64).scores["it"]
     backwards = run(model, {"it": spec}, range(N)[::-1], batch_size=3, dtype=torch.float64).scores["it"].flip(0)
     assert (backwards / base - 1).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
+def test_single_precision_moves_scores_little(model: Model, spec: AttackSpec) -> None:
+    single, exact = run(model, {"it": spec}).scores["it"], run(double(), {"it": spec}, dtype=torch.float64).scores["it"]
+    unit = exact.abs().max() if spec.kind in SIGNED else exact.abs()
+    assert 0 < ((single - exact) / unit).abs().max() <= ROUNDING.get(spec.kind, 1e-5)
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
+def test_all_scores_of_an_image_are_those_of_its_key_prompt_and_picture_alone(spec: AttackSpec) -> None:
+    """In double precision, where rounding hides nothing: some images, in another order, beside other attacks."""
+    everyone = run(double(), {"it": spec}, dtype=torch.float64).scores["it"]
+    some = run(double(), {**FUSED, "it": spec}, [9, 2, 5], batch_size=2, dtype=torch.float64).scores["it"]
+    assert (some / everyone[[9, 2, 5]] - 1).abs().max() <= 1e-9
 
 
 def test_an_image_keeps_its_noise_wherever_it_stands_and_whoever_is_beside_it(model: Model) -> None:

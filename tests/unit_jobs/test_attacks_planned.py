@@ -43,9 +43,23 @@ def test_every_preset_can_be_planned(name: str) -> None:
         ("{kind: pfami, timesteps: [10, 2000]}", r"asks at timestep 2000; the model tiny has timesteps 0 to 999"),
         ("{kind: pfami, crops: []}", r"crops: got \[\]; it needs at least 1 entry"),
         ("{kind: pfami, crops: [1.2]}", r"crops: \[0\]: got 1.2; it must be less than 1"),
+        ("{kind: clid, timesteps: [1000]}", r"asks at timestep 1000; the model tiny has timesteps 0 to 999"),
+        ("{kind: clid, pieces: 1}", r"one piece is the whole caption; give 0 \(nothing but the empty caption\) or 2 and more"),
+        ("{kind: clid, loss_weight: -1}", r"loss_weight: got -1; it must be at least 0"),
         ("{kind: loss, timesteps: [50, 50]}", r"timesteps: 50 is given twice, and would be asked once and counted double; leave one out"),
     ],
 )
 def test_an_attack_that_cannot_be_run_is_refused_while_planning(attack: str, problem: str) -> None:
     with pytest.raises(GridError, match=problem):
         expand(read_grid("smoke", [f"attacks={attack}"]))
+
+
+def test_an_attack_that_compares_captions_is_refused_where_there_is_none() -> None:
+    with pytest.raises(GridError) as caught:
+        expand(read_grid("smoke", ["attacks=loss,{kind: clid, name: worth}", "caption=null"]))
+    assert str(caught.value) == (
+        "--set caption=null: fixed.caption: the attack worth compares an image's caption with parts of it, and the null caption has none; "
+        "attack with `own` or `domain`, or leave that attack out"
+    )
+    for caption in ("own", "domain"):
+        assert expand(read_grid("smoke", ["attacks=clid", f"caption={caption}"])).trials

@@ -23,7 +23,7 @@ from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, write_images
 from s2l_core.scores import read_scores
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.attacks import ATTACK_PRESETS, LossAttack, PIAAttack, SecMIAttack
+from s2l_core.specs.attacks import ATTACK_PRESETS, ClidAttack, LossAttack, PFAMIAttack, PIAAttack, SecMIAttack, SimAAttack
 from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.pretrain import SmallShape
@@ -126,6 +126,10 @@ SPECS = {
     "loss": ScoreStage(attack=LossAttack(timesteps=(50, 200), draws=1)),
     "secmi": ScoreStage(attack=SecMIAttack(t=50, k=10)),
     "pia": ScoreStage(attack=PIAAttack()),
+    "sima": ScoreStage(attack=SimAAttack()),
+    "pfami": ScoreStage(attack=PFAMIAttack(timesteps=(200,), crops=(0.8,))),
+    "clid": ScoreStage(attack=ClidAttack(timesteps=(200,))),
+    "clid-domain": ScoreStage(attack=ClidAttack(timesteps=(200,)), caption=DomainPrompt(), name="zorvik"),
     "pia-null": ScoreStage(attack=PIAAttack(), caption=NullCaption()),
     "pia-sample": ScoreStage(attack=PIAAttack(), latents="sample"),
     "pia-fp64": ScoreStage(attack=PIAAttack(), precision="fp64"),
@@ -168,6 +172,15 @@ def test_secmi_pia_and_sima_of_a_score_stage_are_fourteen_network_calls(place: P
     score.run_fused(jobs)
     assert [job.made["network_calls"] for job in jobs] == [14, 14, 14]
     assert [read_scores(job.out / "scores.parquet").network_calls for job in jobs] == [12, 2, 1]
+
+
+def test_attacks_that_noise_the_same_image_share_those_calls_in_a_score_stage(place: Place, parents: dict[str, Path]) -> None:
+    """At timestep 200: the loss is one call, PFAMI's crop and CLiD's four other captions are five more."""
+    jobs = [place.job(SPECS[name], the(parents, "base", "data"), name) for name in ("pfami", "clid")]
+    jobs.append(place.job(ScoreStage(attack=LossAttack(timesteps=(200,), draws=1)), the(parents, "base", "data"), "loss"))
+    score.run_fused(jobs)
+    assert [job.made["network_calls"] for job in jobs] == [6, 6, 6]
+    assert [read_scores(job.out / "scores.parquet").network_calls for job in jobs] == [2, 5, 1]
 
 
 @pytest.mark.parametrize("shake", ["lora", "dense"])
