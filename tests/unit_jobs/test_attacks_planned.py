@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +15,8 @@ from jobs.grid.shapes import last_timestep
 from s2l_core.attacks.engine import run_attacks
 from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
 from tests.attack_cases import KEYS, LINEAR, PROMPTS, X0
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("spec", ATTACK_PRESETS.values(), ids=lambda spec: f"{spec}")
@@ -63,3 +68,10 @@ def test_an_attack_that_compares_captions_is_refused_where_there_is_none() -> No
     )
     for caption in ("own", "domain"):
         assert expand(read_grid("smoke", ["attacks=clid", f"caption={caption}"])).trials
+
+
+def test_the_grid_on_the_page_about_attacks_can_be_planned(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "attacks.md").read_text(), re.DOTALL)
+    (tmp_path / "attacked.yaml").write_text(text)
+    (trial,) = expand(read_grid(str(tmp_path / "attacked.yaml"))).trials
+    assert set(trial.metrics) == {"secmi", "sima", "pfami-short", "clid-pieces2-timesteps200.300"}
