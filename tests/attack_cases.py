@@ -25,7 +25,9 @@ WIDTH = 16
 
 SMALL: dict[str, AttackSpec] = {"pfami": PFAMIAttack(timesteps=(50, 300), crops=(0.9, 0.7))}
 """Attacks that cost a hundred calls by default, in few."""
-KINDS = [SMALL.get(member.model_fields["kind"].default) or member() for member in get_args(get_args(AttackSpec)[0])]
+_MEMBERS = get_args(get_args(AttackSpec)[0])
+KINDS = [SMALL.get(member.model_fields["kind"].default) or member() for member in _MEMBERS if not member.learns]
+LEARNING = [member() for member in _MEMBERS if member.learns]
 FUSED = {name: SMALL.get(spec.kind, spec) for name, spec in ATTACK_PRESETS.items()}
 
 

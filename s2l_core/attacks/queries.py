@@ -61,7 +61,7 @@ class Images:
 
 
 Attack = Generator[Query, Tensor, Tensor]
-"""Yields queries, is sent float64 noise predictions [n, ...], returns per-image values [n]."""
+"""Yields queries, is sent float64 noise predictions [n, ...], returns per-image values [n], or [n, ...] for a classifier to read."""
 
 R = TypeVar("R")
 

@@ -212,4 +212,5 @@ def test_lengths_that_do_not_match_are_refused(model: Model) -> None:
 
 def test_every_preset_runs_on_a_schedule_of_a_thousand_steps(model: Model) -> None:
     result = run(model, dict(ATTACK_PRESETS), range(2))
-    assert set(result.scores) == set(ATTACK_PRESETS)
+    assert set(result.scores) | set(result.readings) == set(ATTACK_PRESETS)
+    assert not set(result.scores) & set(result.readings)

@@ -17,13 +17,14 @@ from jobs.stages import metrics, pooled, score
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import MetricsStage, PooledStage, ScoreStage, StageSpec
 from s2l_core.adapters import attach, save
+from s2l_core.attacks.calibration import calibration_part
 from s2l_core.captions import prompts_for
 from s2l_core.faces import records
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, write_images
 from s2l_core.scores import read_scores
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.attacks import ATTACK_PRESETS, ClidAttack, LossAttack, PFAMIAttack, PIAAttack, SecMIAttack, SimAAttack
+from s2l_core.specs.attacks import ATTACK_PRESETS, ClidAttack, LossAttack, PFAMIAttack, PIAAttack, SecMIAttack, SecMINNsAttack, SimAAttack
 from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.pretrain import SmallShape
@@ -125,6 +126,7 @@ def scored(place: Place, spec: ScoreStage, parents: Mapping[str, Path], name: st
 SPECS = {
     "loss": ScoreStage(attack=LossAttack(timesteps=(50, 200), draws=1)),
     "secmi": ScoreStage(attack=SecMIAttack(t=50, k=10)),
+    "secmi_nns": ScoreStage(attack=SecMINNsAttack(t=50, k=10, steps=20)),
     "pia": ScoreStage(attack=PIAAttack()),
     "sima": ScoreStage(attack=SimAAttack()),
     "pfami": ScoreStage(attack=PFAMIAttack(timesteps=(200,), crops=(0.8,))),
@@ -181,6 +183,23 @@ def test_attacks_that_noise_the_same_image_share_those_calls_in_a_score_stage(pl
     score.run_fused(jobs)
     assert [job.made["network_calls"] for job in jobs] == [6, 6, 6]
     assert [read_scores(job.out / "scores.parquet").network_calls for job in jobs] == [2, 5, 1]
+
+
+def test_an_attack_that_learns_scores_what_it_did_not_learn_from_before_and_after(place: Place, parents: dict[str, Path]) -> None:
+    before = scored(place, SPECS["secmi_nns"], the(parents, "base", "data"), "before")
+    after = scored(place, SPECS["secmi_nns"], the(parents, "base", "data", shake="lora"), "after")
+    first, second = (read_scores(job.out / "scores.parquet") for job in (before, after))
+    data = {record.image_id: record for record in records("zorvik", seed=0, members=MEMBERS, non_members=NON_MEMBERS)}
+    keys, member = [record.content for record in data.values()], [bool(record.member) for record in data.values()]
+    part = calibration_part(keys, member, 0.5, 0)
+    assert first.image_ids == second.image_ids == tuple(name for name, one in zip(data, part, strict=True) if not one)
+    assert first.member.tolist() == [data[name].member for name in first.image_ids]
+    assert (len(first.members), len(first.non_members), first.network_calls) == (10, 13, 7)
+    assert (first.facts["calibration_members"], first.facts["calibration_non_members"]) == (10, 12)
+    measured = place.job(MetricsStage(metrics=MetricsSpec(bootstrap=100)), {"before": before.out, "after": after.out}, "metrics")
+    metrics.run(measured)
+    document = json.loads((measured.out / "metrics.json").read_text())
+    assert (document["attack"], document["n_member"], document["n_non_member"]) == ("secmi_nns", 10, 13)
 
 
 @pytest.mark.parametrize("shake", ["lora", "dense"])
