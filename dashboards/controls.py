@@ -8,8 +8,11 @@ from typing import Literal
 
 from dashboards.comparisons import Blind, Comparison, as_themselves, largest, surviving
 from dashboards.places import Role
+from dashboards.results import Cell
 from dashboards.words import listed
+from s2l_core.metrics.intervals import binomial_quantile
 
+SURELY = 0.999
 BY_CHANCE = 0.05
 """One in twenty: with intervals of 95 %, half of that leaves upwards by chance; a control that does so more often is not quiet."""
 
@@ -23,10 +26,32 @@ class Card:
     words: str
 
 
+@dataclass(frozen=True)
+class Shuffled:
+    """The AUC of one attack on one domain when labels are shuffled, and where 95 % of such AUCs lie."""
+
+    auc: float
+    low: float
+    high: float
+
+    @property
+    def outside(self) -> bool:
+        return not self.low <= self.auc <= self.high
+
+
+def shuffled(cells: Sequence[Cell]) -> list[Shuffled]:
+    """One for each domain and attack, before fine-tuning: all trials of a domain share it."""
+    found = {(cell.place.domain, cell.document["attack"]): cell.document["chance"]["before"] for cell in cells}
+    return [Shuffled(one["control"], one["low"], one["high"]) for one in found.values()]
+
+
 def control_cards(
-    compared: Sequence[Comparison], blinds: Sequence[Blind], amplified: Mapping[Role, Sequence[str]] | None = None
+    compared: Sequence[Comparison],
+    blinds: Sequence[Blind],
+    amplified: Mapping[Role, Sequence[str]] | None = None,
+    shuffles: Sequence[Shuffled] = (),
 ) -> list[Card]:
-    """The controls: no fine-tuning, the members themselves, an unrelated domain, a classifier that never sees the model, noise.
+    """The controls: no fine-tuning, the members themselves, an unrelated domain, a classifier that never sees the model, noise, labels.
 
     Args:
         amplified: part -> where an attack became better over all domains together, in words: a pool sees what single domains do not.
@@ -42,6 +67,7 @@ def control_cards(
         _unrelated_card(unrelated, together),
         _blind_card(blinds),
         _noise_card(noise, together),
+        _shuffled_card(shuffles),
     ]
 
 
@@ -140,6 +166,16 @@ def _quiet_card(title: str, found: Sequence[Comparison], together: Sequence[str]
     if surviving(found) or up > BY_CHANCE * len(found):
         return Card(title, "bad", f"{words} {otherwise}")
     return Card(title, "good", words + (" That is no more than chance gives." if up else ""))
+
+
+def _shuffled_card(found: Sequence[Shuffled]) -> Card:
+    if not found:
+        return Card("Shuffled labels", "absent", "Not computed yet.")
+    outside, mean = sum(each.outside for each in found), sum(each.auc for each in found) / len(found)
+    words = f"With members and others named at random the AUC is {mean:.3f} on average, beyond its 95 % range in {outside} of {len(found)}."
+    if outside > binomial_quantile(SURELY, len(found), BY_CHANCE):
+        return Card("Shuffled labels", "bad", f"{words} The tests themselves see what is not there.")
+    return Card("Shuffled labels", "good", words)
 
 
 def _blind_card(blinds: Sequence[Blind]) -> Card:

@@ -36,9 +36,8 @@ def is_refusal(message: str) -> bool:
 
 
 def protects(found: Sequence[Facts]) -> list[str]:
-    """What the epsilons among the facts protect, and on what conditions: a sentence each."""
-    private = [facts for facts in found if facts["kind"] == "dp"]
-    return list(dict.fromkeys(str(facts[name]) for facts in private for name in ("protects", "conditions")))
+    """What the epsilons among the facts protect, and on what conditions: each such statement once."""
+    return list(dict.fromkeys(f"{facts['protects']} {facts['conditions']}" for facts in found if facts["kind"] == "dp"))
 
 
 def defence_words(found: Sequence[Facts]) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from dashboards.places import axis_names
 from dashboards.results import document_of, flat
+from dashboards.tables import Table
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan import Plan
 
 LABELS = ("features", "measure")
 VALUES = ("before", "after", "delta", "delta_low", "delta_high", "n_pairs", "n_rejected")
@@ -36,9 +37,11 @@ def columns(plan: Plan) -> list[str]:
     return ["trial_key", *axis_names(plan), *LABELS, *VALUES]
 
 
-def asked(plan: Plan) -> list[Trial]:
-    """The trials that have rows once they are done."""
-    return [trial for trial in plan.trials if trial.fidelity is not None and trial.shake is not None]
+def table(plan: Plan, ledger: Ledger) -> Table:
+    """The rows, and how many of the trials that are to have some have none yet."""
+    asked = {trial.key for trial in plan.trials if trial.fidelity is not None and trial.shake is not None}
+    found = rows(plan, ledger)
+    return Table(found, columns(plan), LABELS, len(asked), len(asked - {row["trial_key"] for row in found}))
 
 
 def _measures(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dashboards.comparisons import Blind, Comparison, as_themselves, largest, surviving
-from dashboards.controls import controls_told, moved
+from dashboards.controls import BY_CHANCE, controls_told, moved
 from dashboards.words import listed, plural, short
 
 AUC_WORDS = "AUC is how often an attack ranks a member above a non-member: 0.5 is guessing, 1 is certainty."
@@ -24,18 +24,21 @@ class Findings:
     steps: list[str] = field(default_factory=list)
 
 
-def findings(found: Sequence[Comparison], blinds: Sequence[Blind], *, unfinished: int = 0, pooled: str = "") -> Findings:
+def findings(
+    found: Sequence[Comparison], blinds: Sequence[Blind], *, unfinished: int = 0, pooled: str = "", pooled_up: int = 0
+) -> Findings:
     """The headline, the paragraph and the next steps.
 
     Args:
         unfinished: trials that have no result.
         pooled: what the pools over domains say, in words.
+        pooled_up: in how many of them an attack became better.
     """
     counted = as_themselves(found)
     tested, members, transferred = ([each for each in counted if each.role == role] for role in ("method", "members", "transfer"))
     if not tested:
         return _nothing_to_say(transferred)
-    said = _verdict(tested, works=moved(members))
+    said = _verdict(tested, works=moved(members), pooled_up=pooled_up)
     controls = [*controls_told(members, blinds), *([_missing(unfinished)] if unfinished else [])]
     said.paragraphs = [
         f"{_what_was_done(tested)} {said.paragraphs[0]}",
@@ -66,12 +69,12 @@ def _missing(unfinished: int) -> str:
 # --- the finding itself ---
 
 
-def _verdict(tested: Sequence[Comparison], *, works: bool | None) -> Findings:
+def _verdict(tested: Sequence[Comparison], *, works: bool | None, pooled_up: int) -> Findings:
     up = [each for each in tested if each.verdict == "amplified"]
     sure = surviving(tested)
     if sure:
         said = _amplified(tested, up, sure)
-    elif up:
+    elif len(up) > by_chance(len(tested)) or (up and pooled_up):
         said = _unsure(tested, up)
     else:
         said = _nothing(tested, works=works)
@@ -80,6 +83,11 @@ def _verdict(tested: Sequence[Comparison], *, works: bool | None) -> Findings:
     if down:
         said.paragraphs[0] += f" In {down} an attack became worse; that is no protection: another attack may still work."
     return said
+
+
+def by_chance(comparisons: int) -> float:
+    """How many of so many intervals of 95 % lie above zero by chance alone."""
+    return BY_CHANCE / 2 * comparisons
 
 
 def _turned(tested: Sequence[Comparison]) -> str:
@@ -141,15 +149,13 @@ def _unsure(tested: Sequence[Comparison], up: Sequence[Comparison]) -> Findings:
 
 def _nothing(tested: Sequence[Comparison], *, works: bool | None) -> Findings:
     bound = short(max(each.auc["delta_high"] for each in tested))
+    up = sum(each.verdict == "amplified" for each in tested)
     crossed = [each for each in tested if _crossed(each)]
     return Findings(
         "unsure" if crossed else "none",
         "No clear answer: an attack that pointed the wrong way beforehand now finds members" if crossed else _nothing_found(works),
         [
-            (
-                f"In none of {plural(len(tested), 'comparison')} did an attack that can be judged "
-                "become better by more than its 95 % interval."
-            ),
+            _few(up, len(tested)),
             f"{AUC_WORDS} The largest change upwards: {largest(tested).told()}. What was measured still allows a rise of up to {bound}.",
         ],
         [
@@ -158,6 +164,15 @@ def _nothing(tested: Sequence[Comparison], *, works: bool | None) -> Findings:
                 "more images and domains make the intervals narrower, and other attacks may see more."
             )
         ],
+    )
+
+
+def _few(up: int, tested: int) -> str:
+    if not up:
+        return f"In none of {plural(tested, 'comparison')} did an attack that can be judged become better by more than its 95 % interval."
+    return (
+        f"In {up} of {plural(tested, 'comparison')} an attack became better by more than its 95 % interval; by chance alone about "
+        f"{by_chance(tested):.0f} would, and none of them stands after correction for their number (Holm)."
     )
 
 

@@ -97,6 +97,12 @@ def pooled_words(groups: Groups, tests: DomainTests) -> str:
     return f"{told}; {len(stand)} of them {'stands' if len(stand) == 1 else 'stand'} the corrected test over domains: {named}."
 
 
+def pooled_up(groups: Groups) -> int:
+    """In how many pools over domains an attack on a method became better."""
+    pooled = [group for members in groups.values() for group in members if group.role == "method" and len(group.pooled) == 1]
+    return sum(group.summary().verdict == "amplified" for group in pooled)
+
+
 def amplified_controls(groups: Groups) -> dict[Role, list[str]]:
     """Part -> which of its pools over domains an attack became better in, in words; for controls in which it should not."""
     found: dict[Role, list[str]] = {}

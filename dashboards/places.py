@@ -126,7 +126,7 @@ def _place(
 
 def _value(trial: Trial, fixed: Mapping[str, Any], axis: str) -> Any:
     value = trial.axes.get(axis)
-    return fixed.get(axis) if value is None else value
+    return trial.settled.get(axis, fixed.get(axis)) if value is None else value
 
 
 def _method(trial: Trial, fixed: Mapping[str, Any]) -> str:

@@ -11,11 +11,12 @@ from markupsafe import Markup, escape
 from dashboards.by_value import by_values
 from dashboards.comparisons import comparisons
 from dashboards.conditions import CONDITIONS
-from dashboards.controls import control_cards
+from dashboards.controls import control_cards, shuffled
 from dashboards.findings import findings
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import Groups, groups_of
-from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_words
+from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_up, pooled_words
+from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
 from dashboards.samples import DomainSamples, samples
 from dashboards.sections import attack_sections
@@ -61,6 +62,8 @@ def _rate(value: float | None) -> str:
 
 def _measure(name: str) -> str:
     """`tpr_at_fpr_0.01` -> `found at 1 % false alarms`."""
+    if name == "asr":
+        return "right calls, members and others equally weighed"
     head, _, rate = name.rpartition("_")
     return f"found at {100 * float(rate):g} % false alarms" if head == "tpr_at_fpr" else name
 
@@ -84,8 +87,8 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
     return {
         "grid": plan.grid,
         "grid_key": plan.grid_key,
-        "findings": findings(compared, blinds, unfinished=unfinished, pooled=pooled_words(groups, tests)),
-        "facts": _facts(plan, found, standing),
+        "findings": findings(compared, blinds, unfinished=unfinished, pooled=pooled_words(groups, tests), pooled_up=pooled_up(groups)),
+        "facts": [*_facts(plan, found, standing), *_rejected(plan, ledger)],
         "attacks": attack_sections(groups, tests, found, ledger),
         "tests": tests,
         "conditions": _conditions(groups),
@@ -95,7 +98,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "transfer": matrices(plan, groups),
         "sweeps": swept,
         "by_values": by_values(plan, groups, swept),
-        "controls": control_cards(compared, blinds, amplified_controls(groups)),
+        "controls": control_cards(compared, blinds, amplified_controls(groups), shuffled(found)),
         "warnings": warnings(plan, ledger, found, blinds),
         "unfinished": _unfinished(plan, ledger, standing),
         "private": show_private,
@@ -120,6 +123,11 @@ def _facts(plan: Plan, found: Sequence[Cell], standing: dict[str, Any]) -> list[
         ]
         facts.append(("members / non-members a domain", " / ".join(ranges)))
     return facts
+
+
+def _rejected(plan: Plan, ledger: Ledger) -> list[tuple[str, str]]:
+    words = rejected_words(plan, ledger)
+    return [("drawn images rejected by the safety checker", words)] if words else []
 
 
 def _conditions(groups: Groups) -> dict[str, dict[str, str]]:

@@ -9,6 +9,7 @@ from dashboards.drawings import RocPlots, roc_plots
 from dashboards.groups import Group, Groups, Line, Summary
 from dashboards.methods import DomainTests, MethodRow, method_rows
 from dashboards.results import Cell
+from dashboards.words import plural
 from jobs.ledger.ledger import Ledger
 
 MAX_ROWS = 240
@@ -28,6 +29,7 @@ class AttackSection:
         rates: the rows of the table of true positive rates.
         reach: how far the interval bars of trials reach to either side of zero.
         methods_reach: the same for `methods`; pools have narrower intervals.
+        thresholds: what became of false positive rates on images that thresholds were not set on, in sentences.
     """
 
     attack: str
@@ -37,6 +39,7 @@ class AttackSection:
     reach: float
     methods_reach: float
     roc: RocPlots
+    thresholds: list[str]
     left_out: int = 0
 
     @property
@@ -92,7 +95,21 @@ def _attack(attack: str, groups: Sequence[Group], tests: DomainTests, found: Seq
     cells = {cell.trial.key: cell for cell in found if cell.attack == attack}
     plots = roc_plots(attack, [(group.title, [cells[line.key] for line in group.lines]) for group in shaken], ledger)
     reaches = _reach(every), _methods_reach(groups)
-    return AttackSection(attack, method_rows(groups, tests), shown, _rates(shown), *reaches, plots, left_out)
+    told = _thresholds(list(cells.values()))
+    return AttackSection(attack, method_rows(groups, tests), shown, _rates(shown), *reaches, plots, told, left_out)
+
+
+def _thresholds(found: Sequence[Cell]) -> list[str]:
+    told = []
+    for name in dict.fromkeys(name for cell in found for name in cell.document["thresholds"]):
+        sides = [cell.document["thresholds"][name] for cell in found if name in cell.document["thresholds"]]
+        before, after = (sum(side[when]["fpr"] for side in sides) / len(sides) for when in ("before", "after"))
+        target = 100 * float(name.rpartition("_")[2])
+        told.append(
+            f"Set to {target:g} % false alarms on one half of the images, a threshold gave {100 * before:.2g} % on the other half before "
+            f"and {100 * after:.2g} % after, in the mean over {plural(len(sides), 'trial')}."
+        )
+    return told
 
 
 def _with_conditions(groups: Iterable[Group]) -> Iterator[Group]:

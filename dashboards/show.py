@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from dashboards.defended import defence_words, facts_of, protects
+from dashboards.rejected import rejected_of
 from dashboards.results import document_of
 from dashboards.status import committed_keys, first_line, newest, next_step
 from dashboards.tables import MARKS, interval, number, signed
@@ -75,6 +76,8 @@ def _stage(ledger: Ledger, node: Node) -> dict[str, Any]:
             "payloads": payloads,
             "made": dict(manifest.made),
         }
+        if (rejected := rejected_of(ledger, node)) is not None:
+            stage |= {"rejected": rejected[0], "asked": rejected[1]}
     return stage
 
 
@@ -113,6 +116,7 @@ def _stage_line(stage: dict[str, Any]) -> str:
     made = stage["made"]
     facts = [str(made[name]) for name in ("at", "host", "device") if made.get(name)]
     facts += [f"{made['seconds']:.1f} s"] if "seconds" in made else []
+    facts += [f"{stage['rejected']} of {stage['asked']} images rejected by the safety checker"] if "rejected" in stage else []
     return f"{line}  {stage['digest'][:12]}  {size(stage['size']):>9}  {', '.join(facts)}".rstrip()
 
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from dashboards.words import value_words
@@ -18,6 +19,40 @@ MARKS = {"amplified": "▲", "reduced": "▼", "none": "–", "inverted": "⇅"}
 MAX_VALUE = 28
 """Letters of an axis's value in the table for people; the other formats hold it whole."""
 STYLES = {"amplified": "bold red", "reduced": "blue", "none": "dim", "inverted": "magenta"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one kind, and of how many trials they should be.
+
+    Attributes:
+        columns: of the rows, also where there is none yet.
+        labels: the columns behind the axes that say what was measured.
+        asked, missing: trials that the table is about, and those of them that are not in it.
+    """
+
+    rows: Rows
+    columns: Sequence[str]
+    labels: Sequence[str]
+    asked: int
+    missing: int
+
+
+def write(table: Table, form: str, *, color: bool = False) -> bytes:
+    """The table as `table` (for people), `csv`, `json`, `parquet`, `markdown` or `latex`."""
+    match form:
+        case "json":
+            return to_json(table.rows)
+        case "csv":
+            return to_csv(table.rows, table.columns)
+        case "parquet":
+            return to_parquet(table.rows)
+        case "markdown":
+            return to_markdown(table.rows, table.columns)
+        case "latex":
+            return to_latex(table.rows, table.columns)
+        case _:
+            return to_table(table.rows, labels=table.labels, color=color)
 
 
 def to_json(rows: Rows) -> bytes:
@@ -63,25 +98,78 @@ def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width:
     from rich.table import Table
     from rich.text import Text
 
-    axes, judged = _axes(rows, labels[0]), bool(rows) and "verdict" in rows[0]
+    first: Mapping[str, Any] = rows[0] if rows else {}
+    axes, keyed, judged, tested = _axes(rows, labels[0]), "trial_key" in first, "verdict" in first, "p_holm" in first
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("trial", *axes, *labels):
+    for name in (*(["trial"] if keyed else []), *axes, *labels):
         table.add_column(name, no_wrap=True)
-    for name in ("before", "after", "delta", "interval"):
+    for name in ("before", "after", "delta", "interval", *(["p (Holm)", "domains"] if tested else [])):
         table.add_column(name, justify="right", no_wrap=True)
     if judged:
         table.add_column("verdict", no_wrap=True)
-    for row in sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", *labels)]):
-        words = [row["trial_key"][:10], *(_short(row[name]) for name in axes), *(row[name] for name in labels)]
+    ordered = sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", *labels)]) if keyed else rows
+    for row in ordered:
+        words = [*([row["trial_key"][:10]] if keyed else []), *(_short(row[name]) for name in axes), *(row[name] for name in labels)]
         numbers = [number(row["before"]), number(row["after"]), signed(row["delta"]), interval(row["delta_low"], row["delta_high"])]
-        verdict = [Text(f"{MARKS[row['verdict']]} {row['verdict']}", style=STYLES[row["verdict"]])] if judged else []
-        table.add_row(*(Text(word) for word in [*words, *numbers]), *verdict)
+        numbers += [number(row["p_holm"]), str(row["domains"])] if tested else []
+        table.add_row(*(Text(word) for word in [*words, *numbers]), *([_verdict(Text, row["verdict"])] if judged else []))
     text = io.StringIO()
     console = Console(
         file=text, width=width or 10_000, color_system="standard" if color else None, force_terminal=color, legacy_windows=False
     )
     console.print(table if rows else "no trial is done yet")
     return ("\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n").encode()
+
+
+def _verdict(text: Any, verdict: str | None) -> Any:
+    return text(f"{MARKS[verdict]} {verdict}", style=STYLES[verdict]) if verdict else text("")
+
+
+def to_markdown(rows: Rows, columns: Sequence[str] = ()) -> bytes:
+    """A Markdown table: four digits, nothing where there is no value; an interval is one column."""
+    header, body = _printed(rows, columns)
+    lines = [header, ["---:" if _is_number(name) else "---" for name in header], *body]
+    return ("\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n").encode()
+
+
+def to_latex(rows: Rows, columns: Sequence[str] = ()) -> bytes:
+    """A `tabular` of the booktabs package, with the same cells."""
+    header, body = _printed(rows, columns)
+    shape = "".join("r" if _is_number(name) else "l" for name in header)
+    lines = [" & ".join(map(_tex, line)) + r" \\" for line in [header, *body]]
+    parts = [rf"\begin{{tabular}}{{{shape}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
+    return ("\n".join(parts) + "\n").encode()
+
+
+_NUMBERS = ("before", "after", "delta", "interval", "p_holm", "domains", "trials", "n_member", "n_non_member", "n_pairs", "n_rejected")
+
+
+def _is_number(column: str) -> bool:
+    return column in _NUMBERS
+
+
+def _printed(rows: Rows, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells as they are printed: `delta_low` and `delta_high` as one interval, keys in ten letters."""
+    names = list(rows[0]) if rows else list(columns)
+    header = ["interval" if name == "delta_low" else name for name in names if name != "delta_high"]
+    return header, [[_cell(name, row) for name in header] for row in rows]
+
+
+def _cell(name: str, row: Mapping[str, Any]) -> str:
+    if name == "interval":
+        return interval(row["delta_low"], row["delta_high"])
+    value = row[name]
+    if name == "trial_key":
+        return str(value)[:10]
+    if isinstance(value, float):
+        return signed(value) if name == "delta" else number(value) if name in ("before", "after", "p_holm") else f"{value:g}"
+    return "" if value is None else str(value)
+
+
+def _tex(text: str) -> str:
+    """Text in which LaTeX sees no command."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$"}
+    return "".join(special.get(letter, rf"\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
 
 
 def _place(value: Any) -> tuple[int, float, str]:
@@ -115,7 +203,7 @@ def interval(low: float | None, high: float | None) -> str:
 def _axes(rows: Rows, first_label: str) -> list[str]:
     """Axes that say something: those on which rows differ."""
     names = list(rows[0]) if rows else []
-    axes = names[1 : names.index(first_label)] if names else []
+    axes = names[1 : names.index(first_label)] if names and names.index(first_label) else []
     return [name for name in axes if len({canonical_json(row[name]) for row in rows}) > 1] or axes
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboards.defended import defence_of, defence_words, facts_of, is_refusal, protects
-from dashboards.groups import ROLE_ORDER, ROLE_WORDS, Groups, Summary, Way
+from dashboards.groups import ROLE_ORDER, ROLE_WORDS, Groups, Summary, Way, with_role
 from dashboards.places import Place, places
 from dashboards.results import document_of
 from dashboards.words import plural
@@ -74,11 +74,15 @@ class UtilityRow:
 
 @dataclass(frozen=True)
 class Utility:
-    """The table; `protects` says what its epsilons are about."""
+    """The table.
+
+    Attributes:
+        protects: what epsilons are about, in sentences, each with the rows that it is said of.
+    """
 
     attacks: list[str]
     rows: list[UtilityRow]
-    protects: list[str]
+    protects: dict[str, list[str]]
     left_out: int = 0
 
     @property
@@ -103,7 +107,7 @@ def utility(plan: Plan, ledger: Ledger, groups: Groups, failures: Sequence[Mappi
         if trial.shake is not None:
             ways.setdefault((where[trial.key].role, where[trial.key].variant), []).append(trial)
     leakage = {(group.way, attack): group.summary() for attack, members in groups.items() for group in members}
-    sentences: dict[str, None] = {}
+    sentences: dict[str, list[str]] = {}
     rows = []
     for way, trials in sorted(ways.items(), key=lambda item: ROLE_ORDER.index(item[0][0])):
         facts = [found for trial in trials if (found := facts_of(ledger, trial)) is not None]
@@ -112,11 +116,12 @@ def utility(plan: Plan, ledger: Ledger, groups: Groups, failures: Sequence[Mappi
         row.refused = sum(trial.key in refused and defence_of(trial) is not None for trial in trials)
         row.trials = [(trial.key, trial_name(trial.axes), drawn) for trial in trials if (drawn := _drawn(ledger, trial)) is not None]
         row.drawn = _mean([drawn for _, _, drawn in row.trials])
-        sentences |= dict.fromkeys(protects(facts))
+        for sentence in protects(facts):
+            sentences.setdefault(sentence, []).append(with_role(row.variant, row.place.role))
         rows.append(row)
     if not any(row.drawn or row.defence or row.refused for row in rows):
         return None
-    return _cut(Utility(list(groups), rows, list(sentences)))
+    return _cut(Utility(list(groups), rows, sentences))
 
 
 def _cut(whole: Utility) -> Utility:

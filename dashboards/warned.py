@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.comparisons import Blind
-from dashboards.groups import pooled_documents
+from dashboards.groups import pooled_documents, with_role
 from dashboards.places import places
 from dashboards.results import Cell, document_of
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
+from jobs.stages.specs import ShakeStage
 
 INVERTED = (
     "An AUC under 0.5: the attack ranks members below non-members. It is shown as it is; "
@@ -52,17 +53,20 @@ def _measured(plan: Plan, ledger: Ledger, found: Sequence[Cell], blinds: Sequenc
 
 
 def _shared(found: Sequence[Cell]) -> list[tuple[str, str]]:
-    """Noise that is matched to nothing needs no images, so that all domains are attacked after the same one."""
-    domains: dict[str, dict[str, str]] = {}
+    """Noise on the weights is drawn from the seed alone, so that all domains are attacked after the same draw."""
+    domains: dict[tuple[str, int], set[str]] = {}
     for cell in found:
         shake = cell.trial.shake
-        if shake is not None and shake.parent("train") is None:
-            domains.setdefault(shake.key, {})[cell.place.domain] = cell.place.variant
-    shared = {variant: None for seen in domains.values() if len(seen) > 1 for variant in seen.values()}
+        if shake is not None and shake.parent("train") is None and isinstance(shake.spec, ShakeStage):
+            domains.setdefault((with_role(cell.place.variant, cell.place.role), shake.spec.seed), set()).add(cell.place.domain)
+    shared = dict.fromkeys(variant for (variant, _), seen in domains.items() if len(seen) > 1)
     if not shared:
         return []
-    told = "All domains are attacked after one and the same draw of noise for each seed: intervals and tests over domains are about "
-    return [(told + "these draws. More seeds are more draws.", _some(list(shared)))]
+    told = (
+        "All domains are attacked after one and the same draw of noise for each seed (of another length for each where it is matched): "
+        "intervals and tests over domains are about these draws. More seeds are more draws."
+    )
+    return [(told, _some(list(shared)))]
 
 
 def _mixed(plan: Plan, ledger: Ledger) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from jobs.build_extraction import ExtractionBuilder
 from jobs.build_fidelity import FidelityBuilder
 from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
 from jobs.build_sets import SetBuilder
@@ -34,6 +35,7 @@ class TrialStages(NamedTuple):
     shake: Node | None
     blind: Node
     fidelity: Node | None
+    extraction: Node | None
 
 
 class Measure(NamedTuple):
@@ -62,6 +64,7 @@ class StageBuilder:
         self._sets = SetBuilder(self.graph, self._found)
         self._shakes = ShakeBuilder(grid, self.graph, self._found, self._sets)
         self._fidelity = FidelityBuilder(self.graph, self._found, self._sets)
+        self._extraction = ExtractionBuilder(self.graph, self._found, self._sets)
         self._memo: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -86,13 +89,13 @@ class StageBuilder:
             (domain.data.key, base.node.key, _MEASURE(row), token, own_vae),
             lambda: list(self._measures(row, domain, base, token, own_vae)),
         )
-        fidelity = self._fidelity.of(row, base, shaken)
+        fidelity, extraction = (builder.of(row, base, shaken) for builder in (self._fidelity, self._extraction))
         if shaken is None:
-            return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind, fidelity)
+            return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind, fidelity, extraction)
         add = self.graph.add
         parents = (("base", base.node), ("shake", shaken.node), ("data", domain.data))
         metrics = {one.name: add(one.metrics, (("before", one.before), ("after", add(one.score, parents)))) for one in measures}
-        return TrialStages(metrics, shaken.node, domain.blind, fidelity)
+        return TrialStages(metrics, shaken.node, domain.blind, fidelity, extraction)
 
     def pooled(self, leaf: Node, leaves: list[Node]) -> Node:
         """The pooled stage over metrics stages, with the intervals of `leaf`."""

@@ -26,6 +26,9 @@ SP_FIELDS = (
 )
 _SP = columns(*SP_FIELDS)
 
+CANDIDATES_SEED = 2_000_003
+"""Added to the seed of candidates for extraction, so that the images a model was fine-tuned on are not among those it starts from."""
+
 GUARD_SEED = 1_000_003
 """Of the samples that the defence `reject` compares with: it does not know the seed of the set that it is given."""
 
@@ -57,6 +60,15 @@ class SetBuilder:
         seed = GUARD_SEED + (synthesis.seed == GUARD_SEED)
         spec = SpStage(synthesis=synthesis.model_copy(update={"seed": seed}))
         return self._graph.add(spec, [("base", base.node), *self._checker(row)])
+
+    def candidates(self, row: Row, base: BaseModel, name: str, images: int, shake: Node | None = None) -> Node:
+        """As many images as extraction asks for, drawn as the point's own set is, from other noise."""
+        synthesis = self._synthesis(row, name)
+        seed = CANDIDATES_SEED + row[POSITION["extract_seed"]]
+        update = {"images": images, "seed": seed + (seed == synthesis.seed)}
+        spec = SpStage(synthesis=synthesis.model_copy(update=update))
+        shaken = [] if shake is None else [("shake", shake)]
+        return self._graph.add(spec, [("base", base.node), *shaken, *self._checker(row)])
 
     def prior(self, row: Row, base: BaseModel, prior: PriorPreservation) -> Node:
         """The class images that the base draws."""

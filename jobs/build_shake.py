@@ -12,10 +12,9 @@ from jobs.build_sets import SP_FIELDS, SetBuilder
 from jobs.errors import GridError
 from jobs.graph import Graph, Node
 from jobs.grid.applies import matched_method
-from jobs.grid.by_method import as_method
 from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe
 from jobs.grid.model import POSITION, Grid, columns
-from jobs.grid.points import Row, base_row
+from jobs.grid.points import Row, as_method
 from jobs.grid.read_method import trains
 from jobs.stages.specs import ShakeStage, SpStage
 from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
@@ -54,7 +53,6 @@ class ShakeBuilder:
         self._grid, self._graph, self._found, self._sets = grid, graph, found, sets
         self._defences = DefenceBuilder(grid, found, sets)
         self._memo: dict[tuple[Any, ...], Any] = {}
-        self._base_row = base_row(grid)
 
     def of(self, row: Row, given: frozenset[str], base: BaseModel) -> Shaken:
         """The last round's shake of a point whose method changes the model.
@@ -80,7 +78,7 @@ class ShakeBuilder:
         how: Recipe = self._once(("noise", _RECIPE(row)), lambda: perturbation(self._grid, row))
         parents = [("base", base.node)]
         if how.matched:
-            other = as_method(self._grid, row, given, matched_method(row), self._base_row)
+            other = as_method(self._grid, row, given, matched_method(row))
             length = self.of(other, given, base)
             parents.append(("match", length.node))
             try:
@@ -92,7 +90,8 @@ class ShakeBuilder:
         return self._added(row, how, "", parents, None)
 
     def _trained(self, row: Row, base: BaseModel, drawer: Shaken | None) -> Shaken:
-        key = ("train", _TRAIN_ON(row), _DOMAIN(row), base.node.key, _SP(row), drawer and drawer.node.key)
+        # the model beside its key: two with equal weights may have safety checkers of their own
+        key = ("train", _TRAIN_ON(row), _DOMAIN(row), _MODEL(row), base.node.key, _SP(row), drawer and drawer.node.key)
         train = self._once(key, lambda: self._training_images(row, base, drawer))
         how: Recipe = self._once(("recipe", _MODEL(row), _RECIPE(row), train.size), lambda: self._recipe(row, train.size, base))
         self._check_named(row, how, train)
@@ -100,7 +99,13 @@ class ShakeBuilder:
         if how.prior is not None:
             parents.append(("prior", self._sets.prior(row, base, how.prior)))
         defence, more = self._defences.of(row, base, how, images=train.size, name=train.person)
-        return self._added(row, how, train.name, [*parents, *more], defence)
+        return self._added(row, how, train.name if self._shows_name(how, train) else "", [*parents, *more], defence)
+
+    def _shows_name(self, how: Recipe, train: TrainingImages) -> bool:
+        """Whether the name is in any prompt: without it, shakes on a set that shows nobody's name are one for all domains."""
+        drawn = train.node.spec
+        nameless = isinstance(drawn, SpStage) and not drawn.synthesis.name
+        return how.token is not None or how.objective.kind in ("dreambooth", "templates") or not nameless
 
     def _added(self, row: Row, how: Recipe, name: str, parents: list[tuple[str, Node]], defence: DefenceSpec | None) -> Shaken:
         spec = ShakeStage(

@@ -15,7 +15,7 @@ from jobs.grid.messages import listed
 from jobs.grid.model import POSITION, Grid, label
 from jobs.grid.points import Row, Rows, points
 from jobs.keys import canonical_json, sha256_text
-from jobs.plan import Plan, Pool, Trial
+from jobs.plan import SETTLED, Plan, Pool, Trial
 
 SHOWN_COLLAPSES = 3
 _DOMAIN, _ATTACK_DOMAIN, _SEED = (POSITION[name] for name in ("domain", "attack_domain", "seed"))
@@ -75,14 +75,18 @@ class _Expansion:
         trials: dict[str, tuple[Trial, Row]] = {}
         merged: list[tuple[Trial, Trial]] = []
         axes = [(name, POSITION[name], name in self.grid.when) for name in self.rows.axes]
+        places = [(name, POSITION[name]) for name in SETTLED]
         for row, given in self.rows.rows:
             stages = self.stages.of(row, given)
             leaves = ",".join([f'["{name}","{node.key}"]' for name, node in stages.metrics.items()])
             if stages.fidelity is not None:
                 leaves += f',["fidelity","{stages.fidelity.key}"]'
+            if stages.extraction is not None:
+                leaves += f',["extraction","{stages.extraction.key}"]'
             key = sha256_text(f"[{leaves}]")
             shown = {name: None if conditional and name not in given else label(row[position]) for name, position, conditional in axes}
-            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind, stages.fidelity)
+            settled = {name: label(row[position]) for name, position in places}
+            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind, stages.fidelity, stages.extraction, settled)
             if key in trials:
                 merged.append((trial, trials[key][0]))
             else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.graph import Node, ancestors
-from jobs.plan import Plan
+from jobs.plan import Plan, Trial
 
 
 def trial_name(axes: Mapping[str, Any]) -> str:
@@ -35,10 +35,7 @@ def stage_names(plan: Plan) -> dict[str, str]:
             after = node.parent("after")
             if after is not None and after.parent("shake") is not None:
                 names.setdefault(after.key, f"score {attack} {told[trial.key]}")
-        drawn = trial.fidelity.parent("drawn") if trial.fidelity is not None else None
-        if trial.fidelity is not None and drawn is not None and drawn.parent("shake") is not None:
-            names.setdefault(trial.fidelity.key, f"fidelity {told[trial.key]}")
-            names.setdefault(drawn.key, f"sp drawn after {told[trial.key]}")
+        _name_drawn(names, trial, told[trial.key])
     for trial in plan.trials:
         for node in ancestors(list(trial.leaves())):
             if node.key not in names:
@@ -46,6 +43,19 @@ def stage_names(plan: Plan) -> dict[str, str]:
     for pool in plan.pools:
         names.setdefault(pool.node.key, f"pooled {pool.attack} {trial_name(pool.axes)}")
     return names
+
+
+def _name_drawn(names: dict[str, str], trial: Trial, told: str) -> None:
+    """Names what is measured of the images that a trial's model draws, and these sets of images."""
+    for leaf, words in ((trial.fidelity, "drawn"), (trial.extraction, "candidates")):
+        drawn = leaf.parent("drawn") if leaf is not None else None
+        if leaf is not None and drawn is not None and drawn.parent("shake") is not None:
+            names.setdefault(leaf.key, f"{leaf.kind} {told}")
+            names.setdefault(drawn.key, f"sp {words} after {told}")
+    unshaken = trial.extraction.parent("before") or trial.extraction if trial.extraction is not None else None
+    candidates = unshaken.parent("drawn") if unshaken is not None else None
+    if candidates is not None:
+        names.setdefault(candidates.key, f"sp {_what(candidates, '')}, candidates")
 
 
 def _what(node: Node, trial: str) -> str:
@@ -56,7 +66,7 @@ def _what(node: Node, trial: str) -> str:
     if node.kind in ("sp", "prior"):
         drawn = str(getattr(getattr(spec, "synthesis", None), "name", ""))
         return drawn if node.parent("shake") is None else f"{drawn}, round {_round(node)}".removeprefix(", ")
-    if node.kind in ("score", "fidelity"):
+    if node.kind in ("score", "fidelity", "extract"):
         data = node.parent("data")
         attack = f"{spec.attack.kind} " if hasattr(spec, "attack") else ""
         return f"{attack}before {_what(data, trial) if data else ''}".strip()

@@ -9,18 +9,23 @@ from typing import Any
 
 from jobs.graph import Node, ancestors
 
+SETTLED = ("domain", "method", "train_on", "sp_prompts")
+"""The settings that say what part a trial plays in its grid."""
+
 
 @dataclass(frozen=True)
 class Trial:
     """One point of a grid.
 
     Attributes:
-        key: sha256 of the trial's meaning (its metrics stages, and its fidelity where it is measured).
+        key: sha256 of the trial's meaning (its metrics stages, and its fidelity and extraction where they are measured).
         axes: axis name -> value (None where a conditional axis does not apply), in the grid's order.
         metrics: attack name -> its `metrics` node; the trial's leaves.
         shake: the fine-tuning stage, or None for the un-shaken base.
         blind: the blind baseline of the trial's attacked data.
         fidelity: how well the trial's model draws its domain, where the grid asks for it.
+        extraction: which members the trial's model gives back, where the grid asks for it.
+        settled: values that the point has whether or not an axis gave them (`SETTLED`): of `fixed`, `by_method`, or defaults.
     """
 
     key: str
@@ -29,6 +34,8 @@ class Trial:
     shake: Node | None
     blind: Node | None
     fidelity: Node | None = None
+    extraction: Node | None = None
+    settled: dict[str, Any] = field(default_factory=dict)
 
     def leaves(self) -> Iterator[Node]:
         yield from self.metrics.values()
@@ -36,6 +43,8 @@ class Trial:
             yield self.blind
         if self.fidelity is not None:
             yield self.fidelity
+        if self.extraction is not None:
+            yield self.extraction
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from jobs.errors import InputError
 if TYPE_CHECKING:
     from jobs.plan import Plan
 
+FORMATS = ("table", "csv", "json", "parquet", "markdown", "latex")
+
 
 @click.command()
 @grid_argument
@@ -36,11 +38,19 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
 @profile_option
 @set_option
 @store_option
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of stdout.")
 @click.option("--fidelity", is_flag=True, help="Instead: what the models draw, one row per trial x measure (docs/fidelity.md).")
+@click.option("--summary", is_flag=True, help="Instead: the table of a paper, one row per way x attack over all domains.")
 def results(
-    grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, form: str, output: Path | None, fidelity: bool
+    grid: str,
+    profile: str | None,
+    sets: tuple[str, ...],
+    store: str | None,
+    form: str,
+    output: Path | None,
+    fidelity: bool,
+    summary: bool,
 ) -> None:
     """One row per trial x attack x metric: before, after, their difference with its interval, and a verdict.
 
@@ -48,25 +58,19 @@ def results(
     """
     from dashboards import drawn, tables
     from dashboards import results as leakage
+    from dashboards import summary as paper
 
-    plan = load_plan(grid, sets, profile)
-    expected = drawn.asked(plan) if fidelity else plan.trials
-    if not expected:
+    if fidelity and summary:
+        raise InputError("--fidelity and --summary are two tables; ask for one of them")
+    plan, make = load_plan(grid, sets, profile), drawn.table if fidelity else paper.table if summary else leakage.table
+    found = make(plan, open_ledger(store, look_only=True))
+    if not found.asked:
         raise InputError(
             f"no trial of {grid} measures fidelity; set it in the grid (fixed: {{fidelity: pixels}}), or --set fidelity=pixels"
         )
-    of, labels = (drawn, drawn.LABELS) if fidelity else (leakage, leakage.LABELS)
-    found = of.rows(plan, open_ledger(store, look_only=True))
-    terminal = output is None and sys.stdout.isatty()
-    if form == "csv":
-        content = tables.to_csv(found, of.columns(plan))
-    elif form == "table":
-        content = tables.to_table(found, labels=labels, color=terminal)
-    else:
-        content = tables.to_json(found) if form == "json" else tables.to_parquet(found)
-    missing = len(expected) - len({row["trial_key"] for row in found})
-    if missing:
-        click.echo(f"s2l: {missing} of {len(expected)} trials are not in this table: see s2l status {grid}", err=True)
+    content = tables.write(found, form, color=output is None and sys.stdout.isatty())
+    if found.missing:
+        click.echo(f"s2l: {found.missing} of {found.asked} trials are not in this table: see s2l status {grid}", err=True)
     if output is not None:
         _write(output, content)
         click.echo(f"wrote {output}", err=True)

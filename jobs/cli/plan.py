@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.cli.options import asked_again, grid_argument, json_option, load_plan, open_ledger, profile_option, set_option, store_option
+
+if TYPE_CHECKING:
+    from jobs.plan import Plan
 
 
 @click.command()
@@ -15,7 +19,8 @@ from jobs.cli.options import asked_again, grid_argument, json_option, load_plan,
 @set_option
 @store_option
 @json_option
-def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
+@click.option("--power", is_flag=True, help="Also: the least change the grid can find, and whether tests over domains can reject.")
+def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool, power: bool) -> None:
     """What GRID asks for: trials, distinct stages by kind, how many are done, how many would run.
 
     GRID is a shipped name (see `s2l grids`) or the path of a YAML file. Nothing is run or written.
@@ -24,9 +29,10 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
 
     planned = load_plan(grid, sets, profile)
     stages = count(planned, open_ledger(store, look_only=True))
+    seen = _seen(planned) if power else None
     if as_json:
         answer = {"grid": planned.grid, "trials": len(planned.trials), "axes": planned.axes, "stages": stages, "grid_key": planned.grid_key}
-        click.echo(json.dumps(answer))
+        click.echo(json.dumps(answer | ({"power": seen} if seen else {})))
         return
     click.echo(f"{planned.grid}: {len(planned.trials)} trials")
     for axis, values in planned.axes.items():
@@ -34,8 +40,20 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
     click.echo(f"\n{'stage':10} {'distinct':>9} {'done':>9} {'to run':>9}")
     for kind, row in stages.items():
         click.echo(f"{kind:10} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")
+    if seen:
+        from dashboards.power import text
+
+        click.echo(f"\n{text(seen)}")
     left = sum(row["to_run"] for row in stages.values())
     click.echo(f"\nnext: s2l run {asked_again(grid, profile)}" if left else "\nnothing to run: see s2l results, s2l report")
+
+
+def _seen(planned: Plan) -> dict[str, Any]:
+    """What the design can see."""
+    from dashboards.power import power
+    from jobs.sizes import sizes_of
+
+    return power(planned, sizes_of(planned))
 
 
 @click.command()

@@ -78,10 +78,8 @@ def matched_method(row: Row) -> Named:
 
 
 def _fits(rule: Rule, row: Row) -> bool:
-    """Whether settings bear on a point: on its method, or on what its noise is as long as. (A defence is of what is trained alone.)"""
-    if rule.fits(row[POSITION["method"]].value):
-        return True
-    return rule.fields != ("defence",) and sigma_of(row) == "match" and rule.fits(matched_method(row).value)
+    """Whether settings bear on a point: on its method, or on what its noise is as long as."""
+    return rule.fits(row[POSITION["method"]].value) or (sigma_of(row) == "match" and rule.fits(matched_method(row).value))
 
 
 def check_methods(grid: Grid, rows: Rows) -> None:
@@ -125,18 +123,6 @@ def _check_row(grid: Grid, row: Row, explicit: frozenset[str], methods: list[Any
     if "match_method" in explicit and given(row, "match_method") and sigma_of(row) != "match":
         where = grid.place_of("match_method", row[POSITION["match_method"]])
         raise GridError(f"{where}: match_method is given where sigma is {sigma_of(row):g}; it says what `sigma: match` is as long as")
-    if sigma_of(row) == "match":
-        _check_settled(grid, explicit, matched_method(row))
-
-
-def _check_settled(grid: Grid, explicit: frozenset[str], matched: Named) -> None:
-    """Where the grid varies a setting of what noise is as long as, the noise's own point says which value is meant."""
-    varied = {name for source in (grid.axes, *grid.zips) for name in source} - explicit
-    for rule in RULES:
-        for name in rule.fields if rule.fits(matched.value) and rule.fields != ("defence",) else ():
-            if name in varied:
-                told = f"noise with `sigma: match` is as long as what {label(matched)} changes, and which {name} it has there is not said"
-                raise GridError(f"{grid.place('axes', name)}: {told}; give {name} in that point too: include: [{{{name}: ...}}]")
 
 
 def _check_matched(grid: Grid, rows: list[Row]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from jobs.grid.model import POSITION, Grid, Named, label
+from jobs.grid.model import POSITION, Grid, label
 
 _METHOD = POSITION["method"]
 
@@ -15,19 +15,3 @@ def settle(grid: Grid, row: list[Any], given: Collection[str]) -> None:
     for name, value in grid.by_method.get(label(row[_METHOD]), {}).items():
         if name not in given:
             row[POSITION[name]] = value
-
-
-def as_method(grid: Grid, row: tuple[Any, ...], given: Collection[str], method: Named, base: list[Any]) -> tuple[Any, ...]:
-    """The point as it would be with another method.
-
-    Args:
-        given: fields that an axis or an `include` gave the point.
-        base: the row of fixed values and defaults.
-    """
-    changed = list(row)
-    for name in grid.by_method.get(label(row[_METHOD]), {}):
-        if name not in given:
-            changed[POSITION[name]] = base[POSITION[name]]
-    changed[_METHOD] = method
-    settle(grid, changed, given)
-    return tuple(changed)

@@ -72,12 +72,12 @@ class Recipe:
         moved, adapters = changed_modules(other.adapters), []
         for adapter in self.adapters:
             if isinstance(adapter, GaussianAdapter):
-                if "modules" not in adapter.model_fields_set:
-                    adapter = adapter.model_copy(update={"modules": moved})
-                elif not set(moved) & set(adapter.modules):
-                    raise ValueError(
-                        f"the noise is on {listed(adapter.modules)}, and what it is to be as long as changes {listed(moved)} alone"
-                    )
+                asked = adapter.modules if "modules" in adapter.model_fields_set else moved
+                modules = tuple(module for module in asked if module in moved)
+                if not modules:
+                    told = f"the noise is on {listed(adapter.modules)}"
+                    raise ValueError(f"{told}, and what it is to be as long as changes {listed(moved)} alone")
+                adapter = adapter.model_copy(update={"modules": modules})
             adapters.append(adapter)
         return replace(self, adapters=tuple(adapters))
 

@@ -14,6 +14,7 @@ from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec
 from s2l_core.specs.defences import DefenceSpec
+from s2l_core.specs.extraction import MatchingSpec
 from s2l_core.specs.fidelity import HogFeatures, PixelFeatures
 from s2l_core.specs.objectives import DenoiseObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.synthesis import PromptTemplate
@@ -39,6 +40,12 @@ class NetworkFeatures(Spec):
 
 
 FidelityFeatures = Annotated[PixelFeatures | HogFeatures | NetworkFeatures, Field(discriminator="kind")]
+
+
+class ExtractionSettings(MatchingSpec):
+    """How candidates are matched with members: the features, and what differs from the published protocol (docs/extraction.md)."""
+
+    features: Literal["pixels", "hog"] | FidelityFeatures
 
 
 class Point(BaseModel):
@@ -167,6 +174,13 @@ class Point(BaseModel):
         description="Measure what the model draws for the domain, before and after, beside members and non-members, in these features: "
         "`pixels`, `hog`, or a mapping (docs/fidelity.md). `none` measures nothing.",
     )
+    extraction: Text | ExtractionSettings = Field(
+        "none",
+        description="Which members the model gives back, before and after: candidates are generated and matched with members and, as a "
+        "control, with non-members (docs/extraction.md). The features of the pre-filter, `pixels` or `hog`, for the published protocol "
+        "in them (5,000 candidates); or a mapping. `none` generates nothing.",
+    )
+    extract_seed: Seed = Field(0, description="Seed of the candidates for extraction; they are drawn from other noise than the SP set.")
 
 
 FIELDS: tuple[str, ...] = tuple(Point.model_fields)

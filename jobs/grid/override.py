@@ -10,6 +10,9 @@ from jobs.grid.document import Document, read_yaml
 from jobs.grid.messages import show, unknown
 from jobs.grid.model import FIELDS, LIST_FIELDS
 
+INSTEAD = {"steps": "epochs", "epochs": "steps"}
+"""Two ways to say one thing: what is given with `--set` takes the place of the other in the file."""
+
 
 def override(document: Document, argument: str, source: str) -> None:
     """Apply one `name=values` to the document in place. Values are comma-separated YAML scalars or flow values.
@@ -29,8 +32,31 @@ def override(document: Document, argument: str, source: str) -> None:
         raise GridError(f"{flag}: no value is given; write --set {name}=value")
     top = document.value
     if isinstance(top, dict):
+        if name in INSTEAD:
+            _leave_out(document, INSTEAD[name])
         _apply(top, name, values, flag, source)
         _now_from(document, name, flag)
+
+
+def _leave_out(document: Document, name: str) -> None:
+    """Take a setting of the file out, in whose place another is given now; what `--set` gave stays, and is an error together."""
+    top: dict[str, Any] = document.value
+    for section in ("axes", "fixed"):
+        settings = top.get(section)
+        if isinstance(settings, dict) and name in settings and not isinstance(document.lines.get((section, name)), str):
+            top[section] = {other: value for other, value in settings.items() if other != name}
+    _leave_out_by_method(top, name)
+
+
+def _leave_out_by_method(top: dict[str, Any], name: str) -> None:
+    """What is given now holds for every method."""
+    by_method = top.get("by_method")
+    if isinstance(by_method, dict):
+        kept = {
+            method: {other: value for other, value in settings.items() if other != name} if isinstance(settings, dict) else settings
+            for method, settings in by_method.items()
+        }
+        top["by_method"] = {method: settings for method, settings in kept.items() if settings}
 
 
 def _values(text: str, flag: str) -> list[Any]:
@@ -42,16 +68,11 @@ def _values(text: str, flag: str) -> list[Any]:
 
 
 def _apply(top: dict[str, Any], name: str, values: list[Any], flag: str, source: str) -> None:
-    axes, fixed, zips, by_method = (top.get(section) for section in ("axes", "fixed", "zip", "by_method"))
+    axes, fixed, zips = (top.get(section) for section in ("axes", "fixed", "zip"))
     for group in zips if isinstance(zips, list) else [zips]:
         if isinstance(group, dict) and name in group:
             raise GridError(f"{flag}: {name} moves together with others in the zip group of {source}; edit the file instead")
-    if isinstance(by_method, dict):  # what is given now holds for every method
-        kept = {
-            method: {other: value for other, value in settings.items() if other != name} if isinstance(settings, dict) else settings
-            for method, settings in by_method.items()
-        }
-        top["by_method"] = {method: settings for method, settings in kept.items() if settings}
+    _leave_out_by_method(top, name)
     nested = any(isinstance(value, list) for value in values)
     if name in LIST_FIELDS and not nested:
         values = [values[0] if name == "sp_prompts" and len(values) == 1 else values]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from jobs.errors import GridError
 from jobs.grid.by_method import settle
 from jobs.grid.messages import listed
-from jobs.grid.model import FIELDS, POSITION, Grid, Point, label
+from jobs.grid.model import FIELDS, POSITION, Grid, Named, Point, label
 from jobs.grid.values import read_value
 
 MAX_POINTS = 1_000_000
@@ -32,7 +33,8 @@ class Rows:
     notices: list[str]
 
 
-def defaults() -> dict[str, Any]:
+@cache
+def defaults() -> Mapping[str, Any]:
     """Field -> canonical default, None for what every grid must give."""
     values = {}
     for name, info in Point.model_fields.items():
@@ -85,22 +87,7 @@ class _Spread:
         ]
         self.dimensions += [(tuple(group), list(zip(*group.values(), strict=True))) for group in grid.zips]
         self.names = (*grid.axes, *(name for group in grid.zips for name in group))
-        self.conditional = self._in_order(list(grid.when))
-
-    def _in_order(self, names: list[str]) -> list[str]:
-        """Conditional fields, each after those its condition asks about."""
-        ordered: list[str] = []
-        while len(ordered) < len(names):
-            ready = [
-                name
-                for name in names
-                if name not in ordered and all(other in ordered or other not in names for other in self.grid.when[name])
-            ]
-            if not ready:
-                stuck = [name for name in names if name not in ordered]
-                raise GridError(f"{self.grid.place('when', stuck[0])}: the conditions of {listed(stuck)} depend on each other in a circle")
-            ordered += ready
-        return ordered
+        self.conditional = _in_order(grid)
 
     def rows(self, given: Mapping[str, tuple[Any, ...]], number: int = 0) -> Iterator[Row]:
         """The product; `given` fields take the given values instead of the grid's, whatever their condition says."""
@@ -144,6 +131,50 @@ class _Spread:
             changed = row.copy()
             changed[POSITION[name]] = value
             yield from self._with_conditional(changed, rest)
+
+
+def as_method(grid: Grid, row: Row, given: Collection[str], method: Named) -> Row:
+    """The point as it would be with another method: with that method's own settings, and its conditions asked anew.
+
+    Args:
+        given: fields that an axis or an `include` gave the point.
+
+    Raises:
+        GridError: the grid varies a setting for that method, and the point does not say which value is meant.
+    """
+    base = base_row(grid)
+    changed = list(row)
+    for name in (*grid.by_method.get(label(row[POSITION["method"]]), {}), *grid.when):
+        if name not in given:
+            changed[POSITION[name]] = base[POSITION[name]]
+    changed[POSITION["method"]] = method
+    settle(grid, changed, given)
+    for name in _in_order(grid):
+        if name not in given and not _holds(grid.when[name], changed):
+            changed[POSITION[name]] = defaults()[name]
+        elif name not in given and name in grid.axes:
+            changed[POSITION[name]] = _only_value(grid, name, method)
+    return tuple(changed)
+
+
+def _only_value(grid: Grid, name: str, method: Named) -> Any:
+    first, *more = grid.axes[name]
+    if more:
+        told = f"noise with `sigma: match` is as long as what {label(method)} changes, and which {name} it has there is not said"
+        raise GridError(f"{grid.place('axes', name)}: {told}; give {name} in that point too: include: [{{{name}: ...}}]")
+    return first
+
+
+def _in_order(grid: Grid) -> list[str]:
+    """Conditional fields, each after those its condition asks about."""
+    names, ordered = list(grid.when), list[str]()
+    while len(ordered) < len(names):
+        ready = [name for name in names if name not in ordered and all(other in ordered or other not in names for other in grid.when[name])]
+        if not ready:
+            stuck = [name for name in names if name not in ordered]
+            raise GridError(f"{grid.place('when', stuck[0])}: the conditions of {listed(stuck)} depend on each other in a circle")
+        ordered += ready
+    return ordered
 
 
 def _exclude(grid: Grid, rows: list[Row], notices: list[str]) -> list[Row]:

@@ -26,15 +26,28 @@ def read_fidelity(raw: Any) -> Named:
     Raises:
         ValueError: what is wrong, what was given, what is allowed.
     """
+    return Named(raw, None) if raw == NONE else read_features(raw, "fidelity", NONE)
+
+
+def read_features(raw: Any, what: str, *others: str) -> Named:
+    """A preset's name, or a mapping with a `kind`, as what is measured.
+
+    Args:
+        what: names the setting in messages.
+        others: what else may be said in its place.
+
+    Raises:
+        ValueError: what is wrong, what was given, what is allowed.
+    """
     if isinstance(raw, Mapping):
-        read = read_member(FidelityFeatures, raw, "fidelity")
+        read = read_member(FidelityFeatures, raw, what)
         if isinstance(read, NetworkFeatures):
             return Named(canonical(read.model_dump(mode="json")), Measured(ClipFeatures(), read.model))
         name = next((name for name, spec in FEATURE_PRESETS.items() if spec == read), None)
         return Named(name or canonical(read.model_dump(mode="json")), Measured(read))
-    if not isinstance(raw, str) or raw not in (NONE, *FEATURE_PRESETS):
-        raise ValueError(unknown("features", raw, [NONE, *FEATURE_PRESETS]) + "; or a mapping such as {kind: clip, model: FOLDER}")
-    return Named(raw, None if raw == NONE else Measured(FEATURE_PRESETS[raw]))
+    if not isinstance(raw, str) or raw not in FEATURE_PRESETS:
+        raise ValueError(unknown("features", raw, [*others, *FEATURE_PRESETS]) + "; or a mapping such as {kind: clip, model: FOLDER}")
+    return Named(raw, Measured(FEATURE_PRESETS[raw]))
 
 
 def read_flag(raw: Any) -> bool:

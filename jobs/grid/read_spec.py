@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -19,6 +20,10 @@ def kinds_of(union: Any) -> dict[str, type[Spec]]:
     return {str(cls.model_fields["kind"].default): cls for cls in classes}
 
 
+_TAG = re.compile(r"constrained-|literal\[|function-|(float|int|str|bool|tuple|list)(\[|$)")
+"""What pydantic puts into a place for the branch of a union that it tried: nothing that a user wrote."""
+
+
 def read_spec(cls: type[BaseModel], raw: Any, what: str) -> Any:
     """A mapping as a spec of that class; unknown keys are told with the nearest spelling."""
     if not isinstance(raw, Mapping):
@@ -30,7 +35,7 @@ def read_spec(cls: type[BaseModel], raw: Any, what: str) -> Any:
         return cls.model_validate(dict(raw))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if not _TAG.match(str(part)))
         raise ValueError(f"{what}{where}: {explain(first)}") from None
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from jobs.grid.model import LIST_FIELDS, FidelityFeatures, MethodSpec, Point
+from jobs.grid.model import LIST_FIELDS, ExtractionSettings, FidelityFeatures, MethodSpec, Point
 from jobs.grid.presets import DEFENCES, METHODS, PROMPTS, PUBLISHED_EPOCHS
 from jobs.grid.read_method import trains
 from jobs.grid.read_spec import kinds_of
@@ -86,7 +86,7 @@ caption as it is. Where the autoencoder is trained, an attack takes latents from
 def reference() -> str:
     """The page as Markdown."""
     lists = ", ".join(f"`{name}`" for name in sorted(LIST_FIELDS))
-    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts(), _defences(), _features()]
+    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts(), _defences(), _features(), _extraction()]
     return "\n".join([_HEAD.replace("@LISTS@", lists), *("\n".join(section) + "\n" for section in sections)]).rstrip("\n") + "\n"
 
 
@@ -144,6 +144,12 @@ def _features() -> Iterator[str]:
     yield from _kinds("Features", FidelityFeatures)
 
 
+def _extraction() -> Iterator[str]:
+    yield "## Extraction\n\nHow candidates are matched with members; the definitions are in [extraction.md](extraction.md). By the name of"
+    yield f"features, {', '.join(f'`{name}`' for name in FEATURE_PRESETS)}; or a mapping: {_fields(ExtractionSettings)}."
+    yield "`features` is a name or a mapping, as above: `{features: {kind: clip, model: FOLDER}, candidates: 500, keep: null}`."
+
+
 def _kinds(title: str, union: Any, *, made_by_itself: Collection[str] = ()) -> Iterator[str]:
     yield f"\n{title}, by `kind`:\n"
     for kind, cls in kinds_of(union).items():
@@ -160,6 +166,8 @@ def _fields(cls: type[Spec]) -> str:
 
 def _yaml(value: Any) -> str:
     """A default as one would write it in a grid file."""
+    if isinstance(value, Spec):
+        value = value.model_dump(mode="json")
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_yaml(one)}" for name, one in value.items()) + "}"
     if isinstance(value, tuple | list):

@@ -21,6 +21,7 @@ _PRESETS: dict[str, Iterable[str]] = {
     "attacks": ATTACK_PRESETS,
     "sp_prompts": PROMPTS,
     "fidelity": (NONE, *FEATURE_PRESETS),
+    "extraction": (NONE, *FEATURE_PRESETS),
     "defence": (NO_DEFENCE, *DEFENCES),
 }
 _WORDS = {

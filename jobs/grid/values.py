@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from jobs.grid.messages import explain, listed, show, unknown
 from jobs.grid.model import Named, Point
 from jobs.grid.read_defence import read_defence
+from jobs.grid.read_extraction import read_extraction
 from jobs.grid.read_fidelity import read_fidelity, read_flag
 from jobs.grid.read_method import read_match_method, read_method
 from jobs.grid.read_prompts import nonempty_list, read_prompts, read_tokens
@@ -158,5 +159,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "caption": _read_caption,
     "safety_checker": read_flag,
     "fidelity": read_fidelity,
+    "extraction": read_extraction,
     "defence": read_defence,
 }

@@ -11,6 +11,7 @@
 | score    | base: base, shake: shake (absent: the un-shaken base), data: data                  | scores.parquet                     |
 | blind    | data: data                                                                        | blind.json                         |
 | fidelity | drawn: sp, data: data, others: data (2), features: base (3), before: fidelity (4)   | fidelity.json                      |
+| extract  | drawn: sp, data: data, features: base (3), before: extract (4)                     | extraction.json, matches.parquet   |
 | metrics  | before: score, after: score                                                       | metrics.json                       |
 | pooled   | before: score (several), after: score (several)                                   | pooled.json                        |
 
@@ -31,6 +32,7 @@ from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec, OwnCaption
 from s2l_core.specs.defences import DefenceSpec
+from s2l_core.specs.extraction import ExtractionSpec
 from s2l_core.specs.fidelity import FidelitySpec
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.objectives import ObjectiveSpec
@@ -184,7 +186,13 @@ class FidelityStage(StageSpec):
     fidelity: FidelitySpec = FidelitySpec()
 
 
+class ExtractStage(StageSpec):
+    kind: Literal["extract"] = "extract"
+    extraction: ExtractionSpec = ExtractionSpec()
+
+
 class MetricsStage(StageSpec):
+    schema_version: ClassVar[int] = 2
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
 
@@ -196,7 +204,17 @@ class PooledStage(StageSpec):
 
 
 AnyStage = Annotated[
-    DataStage | BaseStage | SpStage | PriorStage | ShakeStage | ScoreStage | BlindStage | FidelityStage | MetricsStage | PooledStage,
+    DataStage
+    | BaseStage
+    | SpStage
+    | PriorStage
+    | ShakeStage
+    | ScoreStage
+    | BlindStage
+    | FidelityStage
+    | ExtractStage
+    | MetricsStage
+    | PooledStage,
     Field(discriminator="kind"),
 ]
 

@@ -12,6 +12,7 @@ from typing import Any, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from s2l_core.adapters.base_marks import marks_of
 from s2l_core.adapters.part import Change, Part, WeightsFile
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter, Module, check_together
@@ -22,12 +23,14 @@ class Attached:
 
     Attributes:
         seed: what their initial values, and noise, were drawn from.
+        base: by which numbers the model, as it was before, is known again.
     """
 
     def __init__(self, model: StableDiffusion, specs: tuple[AdapterSpec, ...], seed: int) -> None:
         self.model = model
         self.specs = specs
         self.seed = seed
+        self.base = marks_of(model)
         self._parts: list[Part] = []
         self._required = [(value, value.requires_grad) for module in model.modules().values() for value in module.parameters()]
         for value, _ in self._required:

@@ -19,7 +19,7 @@ from s2l_core.randomness import keyed_noise
 from s2l_core.specs.adapters import GaussianAdapter, Layers, Module
 
 FILE = "gaussian.safetensors"
-SAME_BASE = 1e-4
+SAME_BASE = 1e-3
 """Relative difference of a weight's root mean square from the one the noise was made for that another precision may make."""
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from s2l_core.adapters.attached import Attached, attach, on_cpu
+from s2l_core.adapters.base_marks import check_same_base
 from s2l_core.adapters.part import WeightsFile
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.specs.adapters import AdapterSpec
@@ -21,10 +23,14 @@ DESCRIPTION = "adapter.json"
 
 
 class Description(Spec):
-    """What `adapter.json` says: which adapters, and the seed that Gaussian noise is drawn from again."""
+    """What `adapter.json` says: which adapters, the seed that Gaussian noise is drawn from again, and for which base they are.
+
+    Without `base` (files of earlier versions) other shapes alone tell another base.
+    """
 
     adapters: tuple[AdapterSpec, ...]
     seed: int
+    base: dict[str, float] = Field(default_factory=dict)
 
 
 def save(attached: Attached, folder: Path) -> None:
@@ -33,7 +39,7 @@ def save(attached: Attached, folder: Path) -> None:
         assert len(file.header) <= 1
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         save_file({tensor: on_cpu(value) for tensor, value in file.tensors.items()}, folder / name, metadata=file.header or None)
-    described = Description(adapters=attached.specs, seed=attached.seed).model_dump(mode="json")
+    described = Description(adapters=attached.specs, seed=attached.seed, base=attached.base).model_dump(mode="json")
     (folder / DESCRIPTION).write_text(json.dumps(described, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
 
@@ -54,6 +60,7 @@ def attach_saved(model: StableDiffusion, folder: Path) -> Attached:
         saved = {name: _read(folder, name) for name in targets}
         _check(targets, saved)
         found.load(saved)
+        check_same_base(described.base, found.base)
     except ValueError as error:
         found.detach()
         raise ValueError(f"{folder}: {error}") from None

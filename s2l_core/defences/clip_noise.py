@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from s2l_core.defences.dp import check_precision
-from s2l_core.defences.private_gradient import PrivateGradient
+from s2l_core.defences.private_gradient import PrivateGradient, name_of_fit
 from s2l_core.defences.setup import Scene, Setup
 from s2l_core.specs.defences import ClipNoiseDefence
 from s2l_core.training.fit import Curve
@@ -27,6 +27,10 @@ def defend(setup: Setup, spec: ClipNoiseDefence, scene: Scene) -> Setup:
         return {**found, "epsilon": None, "accountant": None, "protects": PROTECTS}
 
     rule = PrivateGradient(
-        scene.on.parameters(), clip=spec.clip, noise_multiplier=spec.noise_multiplier, batch_size=setup.training.batch_size
+        scene.on.parameters(),
+        clip=spec.clip,
+        noise_multiplier=spec.noise_multiplier,
+        batch_size=setup.training.batch_size,
+        fit=name_of_fit(setup, scene),
     )
     return replace(setup, training=setup.training.model_copy(update={"clip_norm": None}), gradient=rule, report=report)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from s2l_core.defences.accounting import epsilon_of, noise_multiplier_for
-from s2l_core.defences.private_gradient import PrivateGradient, poisson
+from s2l_core.defences.private_gradient import PrivateGradient, name_of_fit, poisson
 from s2l_core.defences.setup import Scene, Setup
 from s2l_core.specs.defences import DpDefence
 from s2l_core.training.fit import Curve
@@ -21,7 +21,7 @@ PROTECTS_MEMBERS = (
 )
 CONDITIONS = (
     "It is about the fine-tuned weights alone, not about the loss curve, and it holds against whoever does not know the seed that the "
-    "noise and the batches were drawn from."
+    "noise and the batches were drawn from. A further model that is trained on the same images spends an epsilon of its own, which adds up."
 )
 
 
@@ -46,6 +46,7 @@ def defend(setup: Setup, spec: DpDefence, scene: Scene) -> Setup:
         assert spec.epsilon is not None
         noise = noise_multiplier_for(spec.epsilon, delta=spec.delta, sample_rate=rate, steps=max(1, steps), accountant=spec.accountant)
     epsilon_of(noise, delta=spec.delta, sample_rate=rate, steps=steps, accountant=spec.accountant)  # refused now, not after training
+    fit = name_of_fit(setup, scene)
 
     def report(curve: Curve) -> dict[str, Any]:
         done = len(curve.step)
@@ -67,8 +68,8 @@ def defend(setup: Setup, spec: DpDefence, scene: Scene) -> Setup:
     return replace(
         setup,
         training=training.model_copy(update={"clip_norm": None}),
-        sampler=poisson(images, rate, scene.seed),
-        gradient=PrivateGradient(scene.on.parameters(), clip=spec.clip, noise_multiplier=noise, batch_size=training.batch_size),
+        sampler=poisson(images, rate, scene.seed, fit),
+        gradient=PrivateGradient(scene.on.parameters(), clip=spec.clip, noise_multiplier=noise, batch_size=training.batch_size, fit=fit),
         report=report,
     )
 

@@ -6,11 +6,13 @@ compares with hooks on layers: docs/decisions/0008).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from s2l_core.defences.setup import Scene, Setup
 from s2l_core.randomness import keyed_noise, keyed_uniforms
 from s2l_core.training.accelerated import Accelerated
 from s2l_core.training.batch import Batch, Loss, Sampler
@@ -19,13 +21,19 @@ from s2l_core.training.batch import Batch, Loss, Sampler
 class PrivateGradient:
     """A gradient rule: (sum of clipped gradients + noise) / expected batch size (arXiv 1607.00133, algorithm 1).
 
-    The noise, normal with standard deviation noise_multiplier * clip, is keyed by (seed, step, parameter): it is there in a step without
-    a single example too, and a resumed fit draws the same again.
+    The noise, normal with standard deviation noise_multiplier * clip, is keyed by (seed, fit, step, parameter): it is there in a step
+    without a single example too, and a resumed fit draws the same again.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], *, clip: float, noise_multiplier: float, batch_size: int) -> None:
-        """Take `batch_size` for the expected size of a batch."""
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], *, clip: float, noise_multiplier: float, batch_size: int, fit: str = ""
+    ) -> None:
+        """Take `batch_size` for the expected size of a batch, and `fit` for the name of this one.
+
+        Two fits with one seed and one name have the same noise: whoever has both models takes it out by subtracting.
+        """
         self._parameters = parameters
+        self._fit = fit
         self._clip = clip
         self._spread = noise_multiplier * clip
         self._batch_size = batch_size
@@ -56,14 +64,22 @@ class PrivateGradient:
 
     def _noisy(self, clipped: Tensor, batch: Batch, name: str) -> Tensor:
         if self._spread:
-            clipped = clipped + self._spread * keyed_noise(clipped.shape, "private-gradient", batch.seed, batch.step, name).to(clipped)
+            drawn = keyed_noise(clipped.shape, "private-gradient", self._fit, batch.seed, batch.step, name)
+            clipped = clipped + self._spread * drawn.to(clipped)
         return clipped / self._batch_size
 
 
-def poisson(examples: int, rate: float, seed: int) -> Sampler:
+def name_of_fit(setup: Setup, scene: Scene) -> str:
+    """What tells one fit from another with its seed: its images, what is trained, and how."""
+    specs = [scene.on.specs, setup.training]
+    parts = [*(record.content for record in setup.terms[0].records), *map(repr, specs)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def poisson(examples: int, rate: float, seed: int, fit: str = "") -> Sampler:
     """A sampler that takes each example into each batch with probability `rate`, on its own: some batches are empty."""
 
     def chosen(step: int) -> Tensor:
-        return (keyed_uniforms(examples, "poisson", seed, step) < rate).nonzero().flatten()
+        return (keyed_uniforms(examples, "poisson", fit, seed, step) < rate).nonzero().flatten()
 
     return chosen

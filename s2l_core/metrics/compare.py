@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from s2l_core.metrics.intervals import auc_interval, percentiles, stream, tpr_replicates
+from s2l_core.metrics.calibrated import accuracy_change, accuracy_interval, false_positives, halves, judged
+from s2l_core.metrics.chance import against_chance
+from s2l_core.metrics.intervals import auc_interval, percentiles, stream, tpr_interval, tpr_replicates
 from s2l_core.metrics.roc import auc, delong, roc_curve, tpr_at_fpr
 from s2l_core.metrics.verdicts import score_warnings, size_warnings, verdict
 from s2l_core.scores import Scores
@@ -15,10 +16,14 @@ from s2l_core.specs.metrics import MetricsSpec
 
 
 def compare(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
-    """AUC and TPRs before, after and their paired difference, each with its interval; the two ROC curves; warnings.
+    """AUC, TPRs and ASR before, after and their paired difference, each with its interval; ROC curves; controls; warnings.
 
-    Intervals: for one AUC DeLong's on the logit scale; for the AUC's difference DeLong's paired one; for TPRs and their differences
-    percentiles of a stratified bootstrap that resamples both classes, the same images before and after.
+    ASR is the balanced accuracy of an attacker whose threshold was set on other images (`s2l_core.metrics.calibrated`); `thresholds` holds
+    what FPR a threshold has on images that it was not set on, `chance` what AUCs are when labels are shuffled.
+
+    Intervals: for one AUC DeLong's on the logit scale; for the AUC's difference DeLong's paired one; for one TPR a
+    distribution-free one that knows that the threshold is estimated; for TPRs' differences percentiles of a stratified bootstrap that
+    resamples both classes, the same images before and after.
 
     Raises:
         ValueError: the scores are not of the same images in the same order, a class is empty, or a score is not finite.
@@ -31,7 +36,9 @@ def compare(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
         "attack": after.attack.get("kind"),
         "n_member": members,
         "n_non_member": non_members,
-        "metrics": {"auc": _auc(before, after, spec), **_tprs(before, after, spec, areas[0])},
+        "metrics": {"auc": _auc(before, after, spec), **_tprs(before, after, spec, areas[0]), **_asr(before, after, spec, areas[0])},
+        "thresholds": _thresholds(before, after, spec),
+        "chance": {when: _chance(scores, spec) for when, scores in (("before", before), ("after", after))},
         "roc": {"before": _curve(before), "after": _curve(after)},
         "warnings": [
             *size_warnings(members, non_members, spec.fprs),
@@ -81,8 +88,8 @@ def _tprs(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) -
         (tpr_before, achieved_before), (tpr_after, achieved_after) = (
             tpr_at_fpr(each.members, each.non_members, fpr) for each in (before, after)
         )
-        drawn: list[NDArray[np.float64]] = [replicates[0, column], replicates[1, column], replicates[1, column] - replicates[0, column]]
-        interval_before, interval_after, (low, high) = (percentiles(values, level=spec.level) for values in drawn)
+        low, high = percentiles(replicates[1, column] - replicates[0, column], level=spec.level)
+        interval_before, interval_after = (tpr_interval(each.members, each.non_members, fpr, level=spec.level) for each in (before, after))
         entry = _entry(
             (tpr_before, tpr_after),
             interval_before,
@@ -93,6 +100,37 @@ def _tprs(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) -
         )
         entries[metric_name(fpr)] = entry | {"achieved_fpr_before": achieved_before, "achieved_fpr_after": achieved_after}
     return entries
+
+
+def _asr(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) -> dict[str, Any]:
+    """Nothing where a class is too small to be cut in halves."""
+    if min(len(before.members), len(before.non_members)) < 2:
+        return {}
+    split = halves(len(before.members), len(before.non_members), spec.seed)
+    old, new = (judged(each.members, each.non_members, split) for each in (before, after))
+    intervals = accuracy_interval(old, level=spec.level), accuracy_interval(new, level=spec.level)
+    change = accuracy_change(old, new, level=spec.level)
+    return {"asr": _entry((old.accuracy, new.accuracy), intervals[0], intervals[1], change, p_value=None, auc_before=auc_before)}
+
+
+def _thresholds(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
+    """What became of each FPR on images that the threshold was not set on, and the TPR there."""
+    if min(len(before.members), len(before.non_members)) < 2:
+        return {}
+    split = halves(len(before.members), len(before.non_members), spec.seed)
+    found: dict[str, Any] = {}
+    for fpr in spec.fprs:
+        for when, scores in (("before", before), ("after", after)):
+            called = judged(scores.members, scores.non_members, split, fpr)
+            rate, low, high = false_positives(called, level=spec.level)
+            entry = {"fpr": rate, "fpr_low": low, "fpr_high": high, "tpr": float(called.member.mean())}
+            found.setdefault(metric_name(fpr), {})[when] = entry
+    return found
+
+
+def _chance(scores: Scores, spec: MetricsSpec) -> dict[str, float]:
+    purpose = scores.domain, str(scores.attack.get("kind"))
+    return vars(against_chance(scores.members, scores.non_members, seed=spec.seed, purpose=purpose, level=spec.level))
 
 
 def _entry(

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from s2l_core.specs.base import Spec
 
 Module = Literal["unet", "text_encoder", "vae"]
 Layers = Literal["all", "attention", "linear", "convolution", "norm", "embedding"]
 Activation = Literal["linear", "relu", "leaky-relu", "elu", "swish", "tanh", "sigmoid"]
+
+
+def _in_order(modules: tuple[Module, ...]) -> tuple[Module, ...]:
+    return tuple(module for module in get_args(Module) if module in modules)
+
+
+def _sorted(targets: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(targets)))
+
+
+Modules = Annotated[tuple[Module, ...], Field(min_length=1), AfterValidator(_in_order)]
+"""Each once and in one order, so that what means the same is the same."""
+Targets = Annotated[tuple[str, ...], AfterValidator(_sorted)]
 Token = Annotated[str, Field(pattern=r"^<[A-Za-z0-9][A-Za-z0-9_-]*>$")]
 
 
@@ -25,7 +38,7 @@ class DenseAdapter(Spec):
     """All weights of the named modules are trained."""
 
     kind: Literal["dense"] = "dense"
-    modules: Annotated[tuple[Module, ...], Field(min_length=1)] = ("unet", "text_encoder")
+    modules: Modules = ("unet", "text_encoder")
 
 
 class LoraAdapter(Spec):
@@ -38,9 +51,9 @@ class LoraAdapter(Spec):
     rank: PositiveInt = 8
     alpha: PositiveFloat = 32.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    unet_targets: tuple[str, ...] = ("to_q", "to_v")
-    text_encoder_targets: tuple[str, ...] = ("q_proj", "v_proj")
-    vae_targets: tuple[str, ...] = ()
+    unet_targets: Targets = ("to_q", "to_v")
+    text_encoder_targets: Targets = ("q_proj", "v_proj")
+    vae_targets: Targets = ()
 
 
 class TextualInversionAdapter(Spec):
@@ -89,7 +102,7 @@ class GaussianAdapter(Spec):
     kind: Literal["gaussian"] = "gaussian"
     sigma: NonNegativeFloat | Literal["match"] = 0.01
     scale: Literal["rms", "absolute"] = "rms"
-    modules: Annotated[tuple[Module, ...], Field(min_length=1)] = ("unet",)
+    modules: Modules = ("unet",)
     layers: Layers = "all"
 
 

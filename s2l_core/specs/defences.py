@@ -21,6 +21,7 @@ class DpDefence(Spec):
     `clip_norm`. What epsilon protects is the fine-tuning set, not the images that the base was pre-trained on.
 
     Attributes:
+        sampling: how batches come about; the accountants know no other way.
         clip: the largest L2 norm of one example's gradient.
         epsilon: the budget of the whole fit, from which the noise is calculated; or give `noise_multiplier`.
         noise_multiplier: standard deviation of the noise on the sum, in units of `clip`.
@@ -28,6 +29,7 @@ class DpDefence(Spec):
     """
 
     kind: Literal["dp"] = "dp"
+    sampling: Literal["poisson"] = "poisson"
     clip: PositiveFloat = 1.0
     delta: Share = 1e-5
     epsilon: PositiveFloat | None = None
@@ -46,6 +48,7 @@ class ClipNoiseDefence(Spec):
     """The clipping and the noise of `dp` on ordinary batches, without accounting: a contrast. No epsilon can be stated for it."""
 
     kind: Literal["clip-noise"] = "clip-noise"
+    sampling: Literal["epochs"] = "epochs"
     clip: PositiveFloat = 1.0
     noise_multiplier: NonNegativeFloat = 1.0
 

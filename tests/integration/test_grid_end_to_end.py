@@ -65,7 +65,7 @@ def test_results_are_rows_of_the_contracts_columns_in_its_order(finished: Finish
     assert set(rows[0]) == {*columns, "n_member", "n_non_member"}
     order = [(row["trial_key"], row["attack"], row["metric"]) for row in rows]
     assert order == sorted(order)
-    assert {row["metric"] for row in rows} == {"auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"}
+    assert {row["metric"] for row in rows} == {"auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "asr"}
     assert len({row["trial_key"] for row in rows}) == 6
     for row in rows:
         assert row["verdict"] in ("amplified", "reduced", "none", "inverted")

@@ -16,7 +16,7 @@ from s2l_core.families.sd import StableDiffusion
 from s2l_core.randomness import keyed_noise
 from s2l_core.specs.adapters import AdapterSpec, GaussianAdapter
 from s2l_core.specs.attacks import LossAttack, PIAAttack
-from tests.adapter_cases import CASES, PROMPTS, WITH_TOKEN, Case, disturb, output, unchanged, weights_of, wider
+from tests.adapter_cases import CASES, PROMPTS, WITH_TOKEN, Case, disturb, output, small, unchanged, weights_of, wider
 
 ALL_PROMPTS = (*PROMPTS[:2], *WITH_TOKEN[:2])
 MODULES = ("unet", "text_encoder", "vae")
@@ -208,6 +208,24 @@ def test_an_adapter_of_another_base_is_refused(model: StableDiffusion, case: Cas
         attach_saved(model, tmp_path)
 
 
+@pytest.mark.parametrize("case", [case for name, case in CASES.items() if name != "none"], ids=[name for name in CASES if name != "none"])
+def test_an_adapter_of_another_base_of_the_same_shapes_is_refused_and_one_of_another_precision_is_not(
+    model: StableDiffusion, case: Case, tmp_path: Path
+) -> None:
+    before = weights_of(model)
+    with attach(small(seed=9), case.adapters, seed=1) as on:
+        save(on, tmp_path / "other")
+    with pytest.raises(ValueError, match="for another base model"):
+        attach_saved(model, tmp_path / "other")
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(model).items())
+    with attach(model, case.adapters, seed=1) as on:
+        save(on, tmp_path / "same")
+    rounded = small(seed=0)
+    rounded.to(dtype=torch.float16)
+    rounded.to(dtype=torch.float32)
+    attach_saved(rounded, tmp_path / "same").detach()
+
+
 @every_case
 def test_adapter_json_names_the_adapters_and_the_seed_and_nothing_of_this_machine(
     model: StableDiffusion, case: Case, tmp_path: Path
@@ -215,7 +233,10 @@ def test_adapter_json_names_the_adapters_and_the_seed_and_nothing_of_this_machin
     with attach(model, case.adapters, seed=7) as on:
         save(on, tmp_path)
     written = json.loads((tmp_path / "adapter.json").read_text())
+    base = written.pop("base")
     assert written == {"adapters": [adapter.model_dump(mode="json") for adapter in case.adapters], "seed": 7}
+    assert {name.partition(".")[0] for name in base} == {"unet", "text_encoder", "vae"}
+    assert all(-6 < mark < 6 for mark in base.values())
     for path in tmp_path.rglob("*.safetensors"):
         header = path.read_bytes()[:20_000]
         assert str(tmp_path).encode() not in header

@@ -16,13 +16,16 @@ from torch import Tensor
 from s2l_core.adapters import attach
 from s2l_core.defences import Scene, Setup, defend
 from s2l_core.defences.accounting import epsilon_of, noise_multiplier_for
-from s2l_core.defences.private_gradient import poisson
+from s2l_core.defences.private_gradient import name_of_fit, poisson
 from s2l_core.families.sd import StableDiffusion
+from s2l_core.images import ImageRecord
 from s2l_core.objectives import terms_of
 from s2l_core.shake import shake
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.defences import ClipNoiseDefence, DpDefence
 from s2l_core.specs.training import TrainSpec
+from s2l_core.training.accelerated import Accelerated
+from s2l_core.training.batch import Batch
 from tests.adapter_cases import CASES, unchanged
 from tests.fit_cases import Kept
 from tests.shake_cases import DENOISE, LORA, PRIOR, RECORDS, TRAINING, UNET, objective_for, shaken
@@ -96,13 +99,36 @@ def test_a_private_shake_stopped_in_the_middle_goes_on_to_the_same_bits(
 
 def test_a_private_shake_trains_on_poisson_samples_and_has_no_second_clipping(model: StableDiffusion) -> None:
     with attach(model, LORA, seed=0) as on:
-        setup = defend(Setup(terms_of(DENOISE, RECORDS, name="ada"), TRAINING), DP, Scene(model, on, seed=7))
-    sampler, expected = setup.sampler, poisson(len(RECORDS), TRAINING.batch_size / len(RECORDS), seed=7)
+        scene, plain = Scene(model, on, seed=7), Setup(terms_of(DENOISE, RECORDS, name="ada"), TRAINING)
+        setup = defend(plain, DP, scene)
+    sampler = setup.sampler
+    expected = poisson(len(RECORDS), TRAINING.batch_size / len(RECORDS), seed=7, fit=name_of_fit(plain, scene))
     assert sampler is not None
     assert all(torch.equal(sampler(step), expected(step)) for step in range(20))
     assert TRAINING.clip_norm is not None
     assert setup.training == TRAINING.model_copy(update={"clip_norm": None})
     assert max(shaken(model, LORA, defence=DP.model_copy(update={"noise_multiplier": 50.0}))[1].grad_norm) > 10
+
+
+def test_fits_of_one_seed_share_no_noise_unless_they_are_the_same_fit(model: StableDiffusion) -> None:
+    def drawn(records: list[ImageRecord], training: TrainSpec = TRAINING) -> tuple[Tensor, Tensor]:
+        with attach(model, LORA, seed=0) as on:
+            setup = defend(Setup(terms_of(DENOISE, records, name="ada"), training), DP, Scene(model, on, seed=7))
+            batch = Batch(0, torch.arange(0), torch.arange(0), 0, seed=7, population=len(records))
+            assert setup.gradient is not None
+            assert setup.sampler is not None
+            with Accelerated(list(on.parameters().values()), training, "cpu") as run:
+                setup.gradient(run, lambda batch: torch.zeros(0), batch)  # an empty batch: noise alone
+                noise = torch.cat([parameter.grad.flatten() for parameter in on.parameters().values() if parameter.grad is not None])
+            return noise, torch.cat([setup.sampler(step) for step in range(20)])
+
+    noise, batches = drawn(RECORDS)
+    for other in (drawn(RECORDS[:-1]), drawn(RECORDS, TRAINING.model_copy(update={"lr": 2 * TRAINING.lr}))):
+        assert abs(float(torch.corrcoef(torch.stack([noise, other[0]]))[0, 1])) < 0.2
+        assert not torch.equal(batches, other[1])
+    again = drawn(RECORDS)
+    assert torch.equal(again[0], noise)
+    assert torch.equal(again[1], batches)
 
 
 def test_class_images_and_half_precision_go_with_it(model: StableDiffusion) -> None:

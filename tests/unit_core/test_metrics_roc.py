@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s2l_core.metrics.intervals import auc_interval, clopper_pearson, percentiles, stream, tpr_replicates
+from s2l_core.metrics.intervals import (
+    auc_interval,
+    binomial_quantile,
+    clopper_pearson,
+    percentiles,
+    stream,
+    tpr_interval,
+    tpr_replicates,
+    wilson,
+)
 from s2l_core.metrics.roc import auc, delong, roc_curve, tpr_at_fpr
 
 Floats = NDArray[np.float64]
@@ -262,6 +271,49 @@ def test_delong_rejects_at_its_level_when_nothing_changed() -> None:
         before = member + 0.3 * random.normal(size=64), non_member + 0.3 * random.normal(size=128)
         rejected += delong(*before, *after)[3] < 0.05
     assert rejected / SETS <= 0.085
+
+
+def test_quantiles_of_a_binomial_are_scipys() -> None:
+    from scipy.stats import binom
+
+    for trials, rate in ((1, 0.5), (60, 0.01), (128, 0.1), (500, 0.001), (7, 1.0), (7, 0.0)):
+        for probability in (0.025, 0.5, 0.975):
+            assert binomial_quantile(probability, trials, rate) == binom.ppf(probability, trials, rate)
+
+
+def test_wilsons_interval_is_the_textbooks() -> None:
+    from scipy.stats import binomtest
+
+    for successes, trials in ((0, 10), (3, 10), (10, 10), (17, 200)):
+        expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+        assert wilson(successes, trials) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_of_a_tpr_holds_the_estimate_and_says_little_where_no_false_positive_is_allowed() -> None:
+    random = np.random.default_rng(5)
+    for m, n, fpr in ((5, 4, 0.01), (64, 128, 0.001), (64, 128, 0.1), (300, 300, 0.05), (1, 1, 0.5)):
+        member, non_member = random.normal(1, 1, m), random.normal(0, 1, n)
+        low, high = tpr_interval(member, non_member, fpr)
+        assert 0 <= low <= tpr_at_fpr(member, non_member, fpr)[0] <= high <= 1
+        assert (low, high) == tpr_interval(member * 3 - 7, non_member * 3 - 7, fpr), "ranks alone count"
+    assert tpr_interval(random.normal(1, 1, 64), random.normal(0, 1, 128), 0.001)[0] == 0.0
+    assert tpr_interval([2.0] * 50, [1.0] * 200, 0.1) == (pytest.approx(wilson(50, 50)[0]), 1.0)
+    assert tpr_interval([1.0] * 50, [1.0] * 200, 0.1)[1] == 1.0, "equal scores: a threshold just below would take all"
+
+
+@pytest.mark.parametrize(("m", "n", "fpr"), [(60, 60, 0.1), (60, 60, 0.01), (64, 128, 0.01), (500, 500, 0.01)])
+def test_the_interval_of_a_tpr_covers_whatever_the_distribution(m: int, n: int, fpr: float) -> None:
+    from scipy.stats import gamma, norm, t
+
+    for law in (norm, t(3), gamma(2)):
+        truth = law.sf(law.isf(fpr) - law.std())
+        covered = 0
+        for index in range(SETS):
+            random = np.random.default_rng(index)
+            member, non_member = law.ppf(random.random(m)) + law.std(), law.ppf(random.random(n))
+            low, high = tpr_interval(member, non_member, fpr)
+            covered += low <= truth <= high
+        assert covered / SETS >= 0.925
 
 
 def test_the_bootstrap_of_a_tpr_covers_where_clopper_pearson_does_not() -> None:

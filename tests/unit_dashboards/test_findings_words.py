@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from dashboards.comparisons import Blind, Comparison, surviving
-from dashboards.controls import control_cards
+from dashboards.controls import Shuffled, control_cards
 from dashboards.findings import Findings, findings
+from dashboards.report import report
 from dashboards.words import short
 
 
@@ -54,6 +56,17 @@ def test_amplification_that_chance_explains_is_not_called_a_finding() -> None:
     assert said.tone == "unsure"
     assert "no more than chance can explain" in said.headline
     assert "none of them stands after correction" in said.paragraphs[0]
+
+
+def test_fewer_amplified_comparisons_than_chance_gives_are_no_sign() -> None:
+    few = [*[method(delta=0.06, p_value=0.02)] * 2, *[method(delta=0.0, p_value=0.9)] * 98, control(delta=0.2)]
+    said = findings(few, [BLIND])
+    assert (said.tone, said.headline) == ("none", "No amplification was found")
+    assert "In 2 of 100 comparisons an attack became better by more than its 95 % interval; by chance alone about 2 would" in all_words(
+        said
+    )
+    assert findings(few, [BLIND], pooled_up=1).tone == "unsure", "a pool over domains sees what single domains do not"
+    assert findings([*[method(delta=0.06, p_value=0.02)] * 2, *few], [BLIND]).tone == "unsure"
 
 
 def test_no_amplification_is_said_so_with_what_the_data_still_allow() -> None:
@@ -207,3 +220,21 @@ def test_a_quiet_control_that_rises_over_all_domains_together_is_not_quiet() -> 
 
 def test_noise_of_equal_size_is_asked_for_where_it_is_missing() -> None:
     assert "`sigma: match`" in control_cards([], [])[4].words
+
+
+def test_shuffled_labels_are_a_control_that_fails_when_they_leave_their_range_too_often() -> None:
+    inside, outside = Shuffled(0.51, 0.42, 0.58), Shuffled(0.6, 0.42, 0.58)
+    assert control_cards([], [])[5].state == "absent"
+    quiet = control_cards([], [], shuffles=[*[inside] * 18, outside, outside])[5]
+    assert (quiet.title, quiet.state) == ("Shuffled labels", "good")
+    assert "0.519 on average, beyond its 95 % range in 2 of 20" in quiet.words
+    loud = control_cards([], [], shuffles=[*[inside] * 14, *[outside] * 6])[5]
+    assert loud.state == "bad"
+    assert "The tests themselves see what is not there" in loud.words
+
+
+def test_the_page_tells_what_became_of_thresholds_on_other_images_and_of_shuffled_labels(quiet: Any) -> None:
+    page = re.sub(r"<[^>]+>|\s+", " ", report(quiet.plan, quiet.ledger))
+    assert "With members and others named at random the AUC is 0." in page
+    assert re.search(r"Set to 1 % false alarms on one half of the images, a threshold gave \S+ % on the other half before", page)
+    assert "right calls, members and others equally weighed" in page

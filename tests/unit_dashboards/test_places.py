@@ -9,6 +9,7 @@ import pytest
 from dashboards.places import Place, places
 from jobs.graph import Graph
 from tests.plan_by_hand import PlanByHand
+from tests.stated_inputs import plan_of
 
 
 def places_of(*points: dict[str, Any]) -> list[Place]:
@@ -45,6 +46,21 @@ def place_of(**point: Any) -> Place:
 )
 def test_a_trial_s_part_follows_from_what_it_hangs_on(point: dict[str, Any], role: str) -> None:
     assert place_of(**point).role == role
+
+
+@pytest.mark.parametrize(
+    ("text", "roles"),
+    [
+        ("by_method: {lora: {train_on: unrelated}}", ["method", "unrelated"]),
+        ("fixed: {train_on: unrelated}\nwhen: {train_on: {method: dreambooth}}", ["unrelated", "method"]),
+        ("fixed: {sp_prompts: unrelated}\nwhen: {sp_prompts: {method: lora}}", ["method", "unrelated"]),
+        ("by_method: {dreambooth: {train_on: members}}", ["members", "method"]),
+    ],
+)
+def test_a_part_follows_from_what_holds_at_the_point_wherever_the_grid_says_it(text: str, roles: list[str]) -> None:
+    plan = plan_of(f"axes: {{domain: [ada, bo], method: [dreambooth, lora]}}\n{text}")
+    where = places(plan)
+    assert [where[trial.key].role for trial in plan.trials] == roles * 2
 
 
 def test_the_domain_is_the_attacked_one_whatever_the_model_was_trained_on() -> None:

@@ -30,7 +30,7 @@ def test_rows_have_the_promised_columns_in_order(quiet: Any) -> None:
 
 def test_there_is_one_row_a_trial_attack_and_metric_sorted_by_these(quiet: Any) -> None:
     found = [(row["trial_key"], row["attack"], row["metric"]) for row in rows(quiet.plan, quiet.ledger)]
-    metrics = ("auc", "tpr_at_fpr_0.001", "tpr_at_fpr_0.01")
+    metrics = ("asr", "auc", "tpr_at_fpr_0.001", "tpr_at_fpr_0.01")
     assert found == sorted((trial.key, attack, metric) for trial in quiet.plan.trials for attack in ("loss", "secmi") for metric in metrics)
 
 

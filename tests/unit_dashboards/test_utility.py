@@ -164,7 +164,7 @@ def test_a_trial_shows_the_facts_of_its_defence(world: World) -> None:
     found = show.show(world.plan, world.ledger, trial.key)
     assert found["defence"] == DP
     text = show.text(found)
-    assert f"defence dp: epsilon 7.99 at delta 1e-05, noise 0.95\n  {PROTECTS}\n" in text
+    assert f"defence dp: epsilon 7.99 at delta 1e-05, noise 0.95\n  {PROTECTS} If so.\n" in text
     plain = next(trial for trial in world.plan.trials if trial.axes["defence"] == "none")
     assert show.show(world.plan, world.ledger, plain.key)["defence"] is None
     refused = next(trial for trial in world.plan.trials if trial.axes["defence"] == "reject")
@@ -184,3 +184,18 @@ def test_a_trial_shows_the_facts_of_its_defence(world: World) -> None:
 def test_every_defence_says_what_it_did(facts: dict[str, Any], told: str) -> None:
     assert defence_words([facts]) == told
     assert defence_words([]) == ""
+
+
+def test_images_that_a_safety_checker_rejected_are_counted_in_the_report_and_at_the_trial(tmp_path: Path) -> None:
+    made = world_of(tmp_path, [{"domain": domain, "method": "dreambooth"} for domain in ("alba", "bruno")])
+    for trial, count in zip(made.plan.trials, (2, 1), strict=True):
+        drawn_set = trial.shake and trial.shake.parent("train")
+        assert drawn_set is not None
+        made.commit(
+            drawn_set, "rejected.json", canonical_json({"asked": 64, "kept": 64 - count, "rejected": [{"index": 0}] * count}).encode()
+        )
+    made.finish()
+    assert "drawn images rejected by the safety checker 3 of 128" in re.sub(r"(<[^>]+>|\s)+", " ", report(made.plan, made.ledger))
+    assert "2 of 64 images rejected by the safety checker" in show.text(show.show(made.plan, made.ledger, made.plan.trials[0].key))
+    without = world_of(tmp_path / "off", [{"domain": "alba", "method": "dreambooth"}]).finish()
+    assert "rejected" not in report(without.plan, without.ledger)

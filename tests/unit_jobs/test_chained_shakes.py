@@ -31,7 +31,7 @@ axes:
 when:
   rounds: {method: dreambooth}
 include:
-  - {method: gaussian, sigma: match}
+  - {method: gaussian, sigma: match, rounds: 1}
   - {method: dreambooth, rounds: 1, attack_domain: mellune}
 """
 
@@ -104,7 +104,7 @@ def test_what_hangs_on_a_failed_round_is_blocked_and_the_rest_is_done(plan: Plan
         ("dreambooth", 1, "mellune"): "failed",
         ("dreambooth", 2, None): "blocked",
         ("dreambooth", 3, None): "blocked",
-        ("gaussian", None, None): "blocked",
+        ("gaussian", 1, None): "blocked",
         ("textual-inversion", None, None): "done",
         ("end2end", None, None): "done",
     }

@@ -15,14 +15,14 @@ from jobs.cli.main import s2l
 from tests.s2l_process import Home
 
 OPTIONS = {
-    "plan": {"--profile", "--set", "--store", "--json"},
+    "plan": {"--profile", "--set", "--store", "--json", "--power"},
     "grids": {"--json"},
     "run": {
         *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
         *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
     },
     "status": {"--profile", "--set", "--store", "--json"},
-    "results": {"--profile", "--set", "--store", "--format", "--output", "-o"},
+    "results": {"--profile", "--set", "--store", "--format", "--output", "-o", "--fidelity", "--summary"},
     "show": {"--grid", "--profile", "--set", "--store", "--json"},
     "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
     "verify": {"--store", "--repair", "--json"},

@@ -141,7 +141,7 @@ SEVERAL = "fixed: {domain: ada, steps: 20}\naxes:\n  method: [none, lora, dreamb
         ),
         (
             ONE.replace("steps: 20", "steps: 20, defence: {kind: dp, epsilon: 1, noise: 2}"),
-            'g.yaml:2: fixed.defence: defence: unknown key "noise"; allowed: kind, clip, delta, epsilon, noise_multiplier, accountant',
+            'g.yaml:2: fixed.defence: defence: unknown key "noise"; allowed: kind, sampling, clip, delta, epsilon, noise_multiplier, accountant',
         ),
         (
             SEVERAL + "  defence: [none, dp-eps8]\n",

@@ -68,6 +68,7 @@ def test_shipped_grids_pass_the_schema(path: Path) -> None:
         {"name": "g", "fixed": {"sp_prompts": ["photo of {name}", {"text": "face of {name}", "weight": 2}], "prior": {"images": 9}}},
         {"name": "g", "fixed": {"clip": "none", "ema": 0.99, "snr_gamma": 5, "tokens": ["<a>", "<b>"], "attack_domain": "b", "rounds": 3}},
         {"name": "g", "axes": {"sigma": ["1e-3", 0.1, "match"]}, "fixed": {"match_method": {"adapters": [{"kind": "lora"}]}}},
+        {"name": "g", "axes": {"extraction": ["none", "hog", {"features": {"kind": "clip", "model": "m"}, "keep": None}]}},
         {"name": "g", "by_method": {"lora": {"lr": "1e-4"}}, "profiles": {"tiny": {}, "big": {"axes": {"seed": [0]}, "fixed": {"lr": 1}}}},
     ],
 )
@@ -96,6 +97,9 @@ def test_the_schema_accepts_what_the_reader_knows(grid: dict[str, Any]) -> None:
         {"name": "g", "fixed": {"sigma": -1}},
         {"name": "g", "fixed": {"sigma": "matched"}},
         {"name": "g", "fixed": {"tokens": ["s2l"]}},
+        {"name": "g", "fixed": {"extraction": "clip"}},
+        {"name": "g", "fixed": {"extraction": {"candidates": 9}}},
+        {"name": "g", "fixed": {"extraction": {"features": "hog", "threshold": 2}}},
         {"name": "g", "include": {"method": "none"}},
         {"name": "g", "fixed": {"method": {"adapters": [{"kind": "lora", "rnk": 3}]}}},
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import GridError
+from jobs.expand import expand
 from jobs.grid.document import read_yaml
 from jobs.grid.load import SHIPPED, shipped
 from jobs.grid.model import label
@@ -127,3 +128,15 @@ def test_a_path_is_read_before_a_shipped_name(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert read_grid("smoke").name == "ranks"
     assert read_grid(SHIPPED / "smoke.yaml").name == "smoke"
+
+
+@pytest.mark.parametrize(("in_file", "given"), [("steps", "epochs"), ("epochs", "steps")])
+def test_set_of_steps_takes_the_place_of_epochs_and_the_other_way_round(in_file: str, given: str) -> None:
+    fixed = f"name: g\nfixed: {{domain: zorvik, {in_file}: 9}}\naxes: {{method: [lora]}}\nby_method: {{lora: {{{in_file}: 8}}}}"
+    swept = f"name: g\nfixed: {{domain: zorvik}}\naxes: {{method: [lora], {in_file}: [3, 4]}}"
+    for text in (fixed, swept):
+        grid = parse_grid(text, "g", [f"{given}=2"])
+        assert grid.fixed[given] == 2
+        assert in_file not in {**grid.fixed, **grid.axes, **grid.by_method.get("lora", {})}
+    with pytest.raises(GridError, match="are both given; keep one of them"):
+        expand(parse_grid(fixed, "g", ["steps=2", "epochs=2"]))

@@ -27,6 +27,11 @@ WRONG = [
         "g.yaml:2: fixed.sigma: got -0.1; it must be a number of at least 0, or the word match",
     ),
     (
+        "a negative sigma spelled out",
+        spelled("{adapters: [{kind: gaussian, sigma: -0.1}]}"),
+        "g.yaml:4: axes.method[0]: adapters[0].sigma: got -0.1; it must be at least 0",
+    ),
+    (
         "a sigma in words",
         "name: g\nfixed: {sigma: matched}",
         'g.yaml:2: fixed.sigma: got "matched"; it must be a number of at least 0, or the word match',

@@ -173,6 +173,51 @@ def test_a_point_of_noise_says_which_setting_of_the_other_method_is_meant() -> N
         plan_of(swept + noise.replace(", rank: 2", ""))
 
 
+@pytest.mark.parametrize(
+    ("conditional", "axes"),
+    [
+        ("lr: 1e-4", ""),
+        ("rank: 2", ""),
+        ("train_on: members", ""),
+        ("defence: clip-noise", ""),
+        ("", "lr: [1e-4]"),
+    ],
+)
+def test_noise_is_matched_under_the_conditions_of_the_other_method(conditional: str, axes: str) -> None:
+    name = (conditional or axes).split(":")[0]
+    fixed = f"domain: ada, sigma: match, match_method: lora, steps: 10{', ' if conditional else ''}{conditional}"
+    text = f"fixed: {{{fixed}}}\naxes: {{method: [lora, gaussian, none]{', ' if axes else ''}{axes}}}\nwhen: {{{name}: {{method: lora}}}}"
+    plan = plan_of(text)
+    (trained,), (noise,) = by_method(plan, "lora"), by_method(plan, "gaussian")
+    assert parent(noise.shake, "match") is trained.shake
+
+
+def test_noise_in_modules_that_the_other_leaves_is_none() -> None:
+    spelled = "{adapters: [{kind: gaussian, sigma: match, modules: [vae, unet]}]}"
+    (trial,) = plan_of(f"fixed: {{domain: ada, attacks: [loss], match_method: dreambooth, method: {spelled}}}").trials
+    assert shake_spec(trial).adapters[0].modules == ("unet",)  # type: ignore[union-attr]
+    assert set(trial.metrics) == {"loss"}, "the autoencoder is the base's, so that no attack asks for it"
+
+
+def test_what_means_the_same_is_one_shake() -> None:
+    one = "{adapters: [{kind: dense, modules: [text_encoder, unet, unet]}]}"
+    other = "{adapters: [{kind: dense, modules: [unet, text_encoder]}]}"
+    first, second = (plan_of(f"fixed: {{domain: ada, method: {method}}}").trials[0].shake for method in (one, other))
+    assert first is not None
+    assert second is not None
+    assert first.key == second.key
+    loras = [f"{{adapters: [{{kind: lora, unet_targets: {targets}}}]}}" for targets in ("[to_v, to_q, to_v]", "[to_q, to_v]")]
+    keys = {plan_of(f"fixed: {{domain: ada, method: {method}}}").trials[0].shake.key for method in loras}  # type: ignore[union-attr]
+    assert len(keys) == 1
+
+
+def test_shakes_on_sets_that_show_nobody_s_name_are_one_for_all_domains() -> None:
+    text = "fixed: {sp_prompts: [photo of a toy]}\naxes: {domain: [ada, bo], method: [lora, dreambooth]}"
+    plan = plan_of(text)
+    assert len({trial.shake.key for trial in by_method(plan, "lora") if trial.shake}) == 1
+    assert len({trial.shake.key for trial in by_method(plan, "dreambooth") if trial.shake}) == 2, "its own prompt names the person"
+
+
 def test_by_method_reaches_what_noise_is_matched_to() -> None:
     text = "fixed: {domain: ada, sigma: match, lr: 1e-3}\naxes: {method: [gaussian, dreambooth]}\n"
     text += "by_method: {dreambooth: {lr: 0.5}, gaussian: {lr: 0.25, sp_size: 3}}"

@@ -1,0 +1,88 @@
+"""What a grid can see, told before it is run (`s2l plan --power`): detectable changes by size of domain, and whether a test can reject."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from dashboards.conditions import split
+from dashboards.places import places
+from dashboards.words import plural
+from jobs.plan import Plan
+from s2l_core.metrics.power import detectable_change, detectable_mean_change, domains_needed, smallest_corrected_p
+
+CORRELATIONS = (0.0, 0.7, 0.9, 0.97)
+"""Of an AUC before and after. On the packaged models dense fine-tuning leaves .7 to .9, a LoRA .92 to .98 (docs/statistics.md)."""
+LEVEL, POWER = 0.95, 0.8
+
+
+def power(plan: Plan, sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """The statements, as one JSON value.
+
+    Args:
+        sizes: attacked domain -> (members, non-members); domains of unknown size are left out.
+    """
+    alike = Counter(sizes.values())
+    by_size = [_of_size(members, others, count) for (members, others), count in sorted(alike.items())]
+    return {"level": LEVEL, "power": POWER, "by_size": by_size, "over_domains": _over_domains(plan, sizes)}
+
+
+def _of_size(members: int, non_members: int, domains: int) -> dict[str, Any]:
+    found = {f"{r:g}": detectable_change(members, non_members, correlation=r, level=LEVEL, power=POWER) for r in CORRELATIONS}
+    return {"members": members, "non_members": non_members, "domains": domains, "detectable_auc_change": found}
+
+
+def _over_domains(plan: Plan, sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    where = places(plan)
+    domains = len({place.domain for place in where.values()})
+    tests = len({(where[trial.key].variant, attack) for trial in plan.trials for attack in _tested(trial.metrics, where[trial.key].role)})
+    least = min(sizes.values(), default=None)
+    detectable = None
+    if least is not None and domains > 1:
+        detectable = {f"{r:g}": detectable_mean_change(domains, *least, correlation=r, level=LEVEL, power=POWER) for r in CORRELATIONS}
+    smallest = smallest_corrected_p(domains, tests) if tests else None
+    return {
+        "domains": domains,
+        "tests": tests,
+        "smallest_corrected_p": smallest,
+        "can_reject": smallest is not None and smallest <= 1 - LEVEL,
+        "domains_needed": domains_needed(tests) if tests else None,
+        "detectable_auc_change": detectable,
+    }
+
+
+def _tested(attacks: dict[str, Any], role: str) -> list[str]:
+    """The attacks whose change is tested over domains: those of methods, as they are."""
+    return [attack for attack in attacks if not split(attack)[1]] if role == "method" else []
+
+
+def text(found: dict[str, Any]) -> str:
+    """The statements in words and a table."""
+    share, over = f"{found['power']:.0%}", found["over_domains"]
+    lines = [f"The least change of an AUC that is found in {share} of runs, by a paired test at {1 - found['level']:.0%},"]
+    lines += ["if the AUCs before and after are correlated by r (they are of the same images: r is high)", ""]
+    lines += [f"{'domains':>8} {'members':>8} {'others':>8}  " + " ".join(f"{f'r = {r:g}':>9}" for r in CORRELATIONS)]
+    for row in found["by_size"]:
+        lines.append(f"{row['domains']:8} {row['members']:8} {row['non_members']:8}  {_changes(row['detectable_auc_change'])}")
+    if not found["by_size"]:
+        lines.append("unknown: the data set is yet to be given")
+    if over["detectable_auc_change"]:
+        lines.append(f"{'mean of':>8} {over['domains']:8} {'domains':>8}  {_changes(over['detectable_auc_change'])}")
+    return "\n".join([*lines, "", _test_over_domains(over)])
+
+
+def _changes(by_correlation: dict[str, float]) -> str:
+    return " ".join(f"{f'{change:.3f}':>9}" for change in by_correlation.values())
+
+
+def _test_over_domains(over: dict[str, Any]) -> str:
+    domains, tests = over["domains"], over["tests"]
+    if not tests:
+        return "No method of this grid is tested over domains: it has controls and baselines alone."
+    told = (
+        f"Over {plural(domains, 'domain')}: {plural(tests, 'signed-rank test')} (methods x attacks), corrected by Holm. "
+        f"The least p that can come out is {over['smallest_corrected_p']:.3g}"
+    )
+    if over["can_reject"]:
+        return f"{told}: a test can reject at 5 %."
+    return f"{told}: no test can reject at 5 %; it takes {over['domains_needed']} domains, or fewer methods and attacks."
