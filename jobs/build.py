@@ -21,7 +21,8 @@ from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row
 from jobs.grid.shapes import last_timestep
 from jobs.stages.specs import MetricsStage, PooledStage, ScoreStage
-from s2l_core.specs.captions import CaptionSpec, DomainPrompt, OwnCaption, ReplaceName
+from s2l_core.specs.attacks import ClidAttack
+from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 
 T = TypeVar("T")
@@ -122,6 +123,7 @@ class StageBuilder:
         metrics = MetricsStage(metrics=MetricsSpec(fprs=fprs.value, bootstrap=bootstrap))
         name = domain.found.name if isinstance(caption.value, DomainPrompt) else ""
         self._check_timesteps(row, attacks, base)
+        self._check_captions(attacks, caption)
         for attack_name, attack in attacks.value.items():
             plain = ScoreStage(attack=attack, caption=caption.value, name=name)
             before = self.graph.add(plain, (("base", base.node), ("data", domain.data)))
@@ -148,6 +150,15 @@ class StageBuilder:
             if count is not None and last >= count:
                 where, model = self.grid.place_of("attacks", attacks), _MODEL(row)
                 raise GridError(f"{where}: the attack {name} asks at timestep {last}; the model {model} has timesteps 0 to {count - 1}")
+
+    def _check_captions(self, attacks: Any, caption: Any) -> None:
+        """What compares captions needs one."""
+        name = next((name for name, attack in attacks.value.items() if isinstance(attack, ClidAttack)), None)
+        if name is not None and isinstance(caption.value, NullCaption):
+            raise GridError(
+                f"{self.grid.place_of('caption', caption)}: the attack {name} compares an image's caption with parts of it, "
+                "and the null caption has none; attack with `own` or `domain`, or leave that attack out"
+            )
 
 
 OWN_CAPTION, BASE_VAE = "@own-caption", "@base-vae"

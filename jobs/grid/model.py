@@ -162,7 +162,8 @@ class Point(BaseModel):
         "own", description="The caption an attack shows the model: each image's own, one prompt for the domain, or none."
     )
     attacks: Annotated[tuple[str | AttackSpec, ...], Field(min_length=1)] = Field(
-        ("secmi", "pia", "loss"), description="The attacks, by preset name, or as mappings (`{kind: secmi, t: 60, name: early}`)."
+        ("secmi", "pia", "loss"),
+        description="The attacks, by preset name, or as mappings (`{kind: secmi, t: 60, name: early}`; docs/attacks.md).",
     )
     fprs: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = Field(
         (0.01, 0.001), description="False positive rates at which the true positive rate is reported."

@@ -11,7 +11,7 @@ from jobs.grid.presets import DEFENCES, METHODS, PROMPTS, PUBLISHED_EPOCHS
 from jobs.grid.read_method import trains
 from jobs.grid.read_spec import kinds_of
 from s2l_core.specs.adapters import AdapterSpec
-from s2l_core.specs.attacks import ATTACK_PRESETS
+from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec
 from s2l_core.specs.defences import DefenceSpec
@@ -114,9 +114,11 @@ def _methods() -> Iterator[str]:
 
 
 def _attacks() -> Iterator[str]:
-    yield "## Attacks\n\nScores of every attack: higher means more member-like.\n\n| preset | what it is |\n|---|---|"
+    yield "## Attacks\n\nScores of every attack: higher means more member-like. Definitions, costs and sources: [attacks.md](attacks.md)."
+    yield "\n| preset | what it is |\n|---|---|"
     for name, spec in ATTACK_PRESETS.items():
         yield f"| `{name}` | `{_yaml(spec.model_dump(mode='json', exclude={'access'}))}` |"
+    yield from _kinds("Attacks", AttackSpec)
     yield from _kinds("Captions", CaptionSpec, made_by_itself=("replace-name",))
     yield _WAYS
 

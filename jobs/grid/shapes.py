@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.grid.messages import listed
 from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.attacks import AttackSpec, PIAAttack, SecMIAttack
+from s2l_core.specs.attacks import AttackSpec, PIAAttack, SecMIAttack, SecMINNsAttack, SimAAttack
 
 MAX_HEADER_BYTES = 100_000_000
 WORD_END = "</w>"
@@ -115,9 +115,9 @@ class ModelFolder:
 
 def last_timestep(attack: AttackSpec) -> int:
     """The largest timestep at which an attack asks the model."""
-    if isinstance(attack, SecMIAttack):
+    if isinstance(attack, SecMIAttack | SecMINNsAttack):
         return attack.t + attack.k
-    return attack.t if isinstance(attack, PIAAttack) else max(attack.timesteps)
+    return attack.t if isinstance(attack, PIAAttack | SimAAttack) else max(attack.timesteps)
 
 
 def _json(file: Path) -> dict[str, Any]:

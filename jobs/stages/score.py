@@ -13,6 +13,7 @@ from jobs.stages.specs import ScoreStage
 from s2l_core.captions import prompts_for
 from s2l_core.images import ImageRecord, read_images, to_pixels
 from s2l_core.scores import Scores, write_scores
+from s2l_core.specs.attacks import AttackSpec, SecMINNsAttack
 
 if TYPE_CHECKING:
     import torch
@@ -147,18 +148,38 @@ class Contexts:
         return torch.stack([self._known[prompt] for prompt in prompts])
 
 
+class Scored(NamedTuple):
+    """Scores of some of the images, and what belongs to their meaning beside the stage's spec."""
+
+    records: Sequence[ImageRecord]
+    scores: Tensor
+    facts: dict[str, int]
+
+
+def _scored(spec: AttackSpec, records: Sequence[ImageRecord], found: AttackRun, key: str) -> Scored:
+    """All images' scores; of an attack that learns those of the images that its classifier was not trained on."""
+    if not isinstance(spec, SecMINNsAttack):
+        return Scored(records, found.scores[key], {})
+    from s2l_core.attacks.calibration import learnt_scores
+
+    learnt = learnt_scores(spec, found.readings[key], [record.content for record in records], [bool(record.member) for record in records])
+    counts = {"calibration_members": learnt.members, "calibration_non_members": learnt.non_members}
+    return Scored([records[row] for row in learnt.rows.tolist()], learnt.scores, counts)
+
+
 def _write(job: StageJob, records: Sequence[ImageRecord], found: AttackRun) -> None:
     import numpy as np
 
     spec = cast(ScoreStage, job.spec)
+    scored = _scored(spec.attack, records, found, job.key)
     shown = spec.model_dump(mode="json", include={"caption", "latents", "autoencoder", "precision"})
     scores = Scores(
         attack=spec.attack.model_dump(mode="json"),
         domain=records[0].domain,
-        image_ids=tuple(record.image_id for record in records),
-        member=np.array([bool(record.member) for record in records]),
-        score=found.scores[job.key].numpy(),
+        image_ids=tuple(record.image_id for record in scored.records),
+        member=np.array([bool(record.member) for record in scored.records]),
+        score=scored.scores.numpy(),
         network_calls=found.calls[job.key],
-        facts=shown,
+        facts=shown | scored.facts,
     )
     write_scores(job.out / "scores.parquet", scores)

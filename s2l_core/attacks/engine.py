@@ -32,13 +32,17 @@ class AttackRun:
 
     Attributes:
         scores: attack's name -> float64 [n] on the CPU, higher = more member-like.
-        calls: attack's name -> network calls per image that it needs when it runs alone.
+        calls: attack's name -> network calls per image that it needs when it runs alone, equal ones counted once.
         network_calls: network calls per image of this run, equal ones counted once.
+        Where chunks of images need different numbers, the largest.
+        readings: name of an attack that learns -> float64 [n, ...] on the CPU: what its classifier reads. It has no scores here, for those
+            need to know who is a member (`s2l_core.attacks.calibration`).
     """
 
     scores: dict[str, Tensor]
     calls: dict[str, int]
     network_calls: int
+    readings: dict[str, Tensor] = field(default_factory=dict)
 
 
 def run_attacks(
@@ -54,7 +58,7 @@ def run_attacks(
     dtype: torch.dtype = torch.float32,
     say: Callable[[float], None] | None = None,
 ) -> AttackRun:
-    """Scores of every attack for every image.
+    """Scores of every attack for every image, or the readings of an attack that learns.
 
     Args:
         attacks: name -> spec.
@@ -73,8 +77,8 @@ def run_attacks(
         FloatingPointError: a score is not finite; the text names attack and image.
     """
     _check(attacks, x0, image_keys, prompts)
-    scores: dict[str, list[Tensor]] = defaultdict(list)
-    calls: dict[str, int] = {}
+    values: dict[str, list[Tensor]] = defaultdict(list)
+    calls: dict[str, int] = dict.fromkeys(attacks, 0)
     evaluated = 0
     with exact_arithmetic(x0.device.type):
         for start in range(0, len(x0), batch_size):
@@ -82,14 +86,16 @@ def run_attacks(
             network = _Network(denoise, context_for, dtype)
             for name, spec in attacks.items():
                 images = Images(x0[rows].double(), tuple(image_keys[rows]), tuple(prompts[name][rows]), alphas_cumprod.double())
-                chunk, calls[name] = network.run(_implementation(spec)(spec, images))
-                scores[name].append(chunk.double().cpu())
-            evaluated = network.calls
+                chunk, asked = network.run(_implementation(spec)(spec, images))
+                values[name].append(chunk.double().cpu())
+                calls[name] = max(calls[name], asked)
+            evaluated = max(evaluated, network.calls)
             if say is not None:
                 say(min(1.0, (start + batch_size) / len(x0)))
-    whole = {name: torch.cat(chunks) for name, chunks in scores.items()}
-    _check_finite(whole, image_keys)
-    return AttackRun(whole, calls, evaluated)
+    whole = {name: torch.cat(chunks) for name, chunks in values.items()}
+    _check_finite(whole)
+    scores = {name: found for name, found in whole.items() if not attacks[name].learns}
+    return AttackRun(scores, calls, evaluated, {name: found for name, found in whole.items() if name not in scores})
 
 
 @dataclass
@@ -103,15 +109,16 @@ class _Network:
     known: dict[int, list[tuple[Query, Tensor]]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, attack: Attack) -> tuple[Tensor, int]:
-        """The attack's per-image values, and how many questions it asked."""
-        asked = 0
+        """The attack's per-image values, and how many different questions it asked."""
+        asked: set[int] = set()
         try:
             query = next(attack)
             while True:
-                asked += 1
-                query = attack.send(self.answer(query))
+                eps = self.answer(query)
+                asked.add(id(eps))  # one object per different question, all of them kept
+                query = attack.send(eps)
         except StopIteration as end:
-            return end.value, asked
+            return end.value, len(asked)
 
     def answer(self, query: Query) -> Tensor:
         nearby = self.known[int(query.t[0])]
@@ -140,9 +147,9 @@ def _check(attacks: Mapping[str, AttackSpec], x0: Tensor, image_keys: Sequence[s
             raise ValueError(f"attack {name!r} needs one prompt an image; got {len(prompts[name])} prompts for {len(x0)} images")
 
 
-def _check_finite(scores: Mapping[str, Tensor], image_keys: Sequence[str]) -> None:
-    for name, values in scores.items():
-        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+def _check_finite(found: Mapping[str, Tensor]) -> None:
+    for name, values in found.items():
+        bad = (~torch.isfinite(values.reshape(len(values), -1)).all(1)).nonzero().flatten().tolist()
         if bad:
             raise FloatingPointError(
                 f"attack {name!r} gave a score that is not finite for {len(bad)} of {len(values)} images, first for image number {bad[0]}: "

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from math import sqrt
-
-import torch
-from torch import Tensor
-
+from s2l_core.attacks.noising import noise_of, noisy
 from s2l_core.attacks.queries import Attack, Images, check_timestep, squared_l2
-from s2l_core.randomness import keyed_noise
 from s2l_core.specs.attacks import LossAttack
 
 
@@ -25,13 +20,6 @@ def attack(spec: LossAttack, images: Images) -> Attack:
         check_timestep(images.alphas_cumprod, t, "loss attack")
         for draw in range(spec.draws):
             noise = noise_of(images, t, draw)
-            a = images.alpha(t)
-            eps = yield images.ask(sqrt(a) * images.x0 + sqrt(1 - a) * noise, t)
+            eps = yield images.ask(noisy(images, images.x0, noise, t), t)
             total = total + squared_l2(eps - noise)
     return -total / (len(spec.timesteps) * spec.draws * images.x0[0].numel())
-
-
-def noise_of(images: Images, t: int, draw: int) -> Tensor:
-    """Standard normal noise [n, ...] that depends on each image's key, the timestep and the draw alone."""
-    shape = images.x0.shape[1:]
-    return torch.stack([keyed_noise(shape, "attack-noise", key, t, draw) for key in images.keys]).to(images.x0)

@@ -35,8 +35,10 @@ def pia_error(eps: EpsFn, x0: Tensor, alphas_cumprod: Tensor, *, t: int, p: floa
         normalized: PIAN, which rescales eps(x0, 0) to the mean absolute value of standard normal noise.
 
     Raises:
-        ValueError: t is beyond the schedule.
+        ValueError: t is beyond the schedule, or p is not positive.
     """
+    if not p > 0:
+        raise ValueError(f"pia_error needs a power greater than 0; got p={p}")
     return answer(errors(unconditioned(x0, alphas_cumprod), t, p, normalized), eps)
 
 

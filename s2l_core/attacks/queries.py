@@ -51,9 +51,9 @@ class Images:
     prompts: tuple[str, ...]
     alphas_cumprod: Tensor
 
-    def ask(self, x: Tensor, t: int) -> Query:
-        """The query of all images at one timestep, each with its own prompt."""
-        return Query(x, torch.full((len(x),), t, dtype=torch.long, device=x.device), self.prompts)
+    def ask(self, x: Tensor, t: int, prompts: tuple[str, ...] | None = None) -> Query:
+        """The query of all images at one timestep, each with its own prompt or with another."""
+        return Query(x, torch.full((len(x),), t, dtype=torch.long, device=x.device), self.prompts if prompts is None else prompts)
 
     def alpha(self, t: int) -> float:
         """`alphas_cumprod[t]`. Timestep 0 is an ordinary one: a clean image counts as the state at timestep 0."""
@@ -61,7 +61,7 @@ class Images:
 
 
 Attack = Generator[Query, Tensor, Tensor]
-"""Yields queries, is sent float64 noise predictions [n, ...], returns per-image values [n]."""
+"""Yields queries, is sent float64 noise predictions [n, ...], returns per-image values [n], or [n, ...] for a classifier to read."""
 
 R = TypeVar("R")
 

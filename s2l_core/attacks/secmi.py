@@ -41,7 +41,13 @@ def t_error(eps: EpsFn, x0: Tensor, alphas_cumprod: Tensor, *, t: int, k: int) -
 
 
 def t_errors(images: Images, t: int, k: int) -> Generator[Query, Tensor, Tensor]:
-    """Walks x0 to x_t in steps of k, asks at t and once more at t + k."""
+    """The squared length of the miss of each image, [n]."""
+    factor, difference = yield from miss(images, t, k)
+    return factor**2 * squared_l2(difference)
+
+
+def miss(images: Images, t: int, k: int) -> Generator[Query, Tensor, tuple[float, Tensor]]:
+    """Walks x0 to x_t in steps of k, asks at t and once more at t + k: by how much the way back misses x_t, as factor * [n, ...]."""
     if k <= 0 or t <= 0 or t % k:
         raise ValueError(f"secmi: t must be a positive multiple of k; got t={t}, k={k}")
     check_timestep(images.alphas_cumprod, t + k, f"secmi with t={t} and k={k} looks at t + k")
@@ -55,8 +61,7 @@ def t_errors(images: Images, t: int, k: int) -> Generator[Query, Tensor, Tensor]
     # The way back from t + k to t misses x_t by (sqrt(a/b) sqrt(1-b) - sqrt(1-a)) (eps_t - eps_beyond) exactly.
     # Written so, no two nearly equal states are subtracted.
     a, b = images.alpha(t), images.alpha(t + k)
-    factor = sqrt(a / b) * sqrt(1 - b) - sqrt(1 - a)
-    return factor**2 * squared_l2(eps_t - eps_beyond)
+    return sqrt(a / b) * sqrt(1 - b) - sqrt(1 - a), eps_t - eps_beyond
 
 
 def ddim_step(x: Tensor, eps: Tensor, alpha_from: float, alpha_to: float) -> Tensor:

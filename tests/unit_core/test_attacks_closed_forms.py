@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from math import acos, cos, prod, sin, sqrt
+from math import cos, prod, sin, sqrt
 
 import pytest
 import torch
 from torch import Tensor
 
 from s2l_core.attacks import loss, pia, secmi
+from s2l_core.attacks.noising import noise_of
 from s2l_core.attacks.queries import EpsFn, Images, answer, unconditioned
 from s2l_core.specs.attacks import LossAttack, PIAAttack, SecMIAttack
-
-LINEAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-SCALED_LINEAR = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)
-RAMP = torch.linspace(-1, 1, 384, dtype=torch.float64).reshape(2, 3, 8, 8)
-
-
-def wave(x: Tensor, t: int) -> Tensor:
-    return torch.sin(1.3 * x + t / 1000)
-
-
-def exact_denoiser(alphas_cumprod: Tensor) -> EpsFn:
-    """E[eps | x_t] for images that are N(0, I): then x_t is N(0, I) at every t, and the answer is sqrt(1 - a_t) x_t."""
-    return lambda x, t: sqrt(1 - float(alphas_cumprod[t])) * x
-
-
-def angle(t: int, alphas_cumprod: Tensor = LINEAR) -> float:
-    return acos(sqrt(float(alphas_cumprod[t])))
-
-
-def close(actual: Tensor, expected: object, relative: float) -> None:
-    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=actual.dtype), rtol=relative, atol=0)
-
+from tests.attack_cases import LINEAR, RAMP, SCALED_LINEAR, Counted, angle, close, exact_denoiser, wave
 
 GOLDEN = [(LINEAR, [8.0001374e-06, 5.42371082e-05], 2e-4), (SCALED_LINEAR, [1.95035624e-06, 1.4292524e-05], 3e-4)]
 
@@ -88,7 +68,7 @@ def test_loss_of_normal_data_with_the_exact_denoiser_has_its_closed_form() -> No
     x0 = torch.randn(3, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     images = Images(x0, ("a", "b", "c"), ("",) * 3, LINEAR)
     scores = answer(loss.attack(LossAttack(timesteps=(200,), draws=1), images), exact_denoiser(LINEAR))
-    theta, noise = angle(200), loss.noise_of(images, 200, 0)
+    theta, noise = angle(200), noise_of(images, 200, 0)
     close(-scores, cos(theta) ** 2 * (sin(theta) * x0 - cos(theta) * noise).flatten(1).square().mean(1), 1e-9)
 
 
@@ -120,17 +100,6 @@ def test_secmis_closed_form_loses_less_in_single_precision_than_the_two_step_for
     ours = secmi.t_error(single, RAMP.float(), LINEAR, t=100, k=10).double()
     theirs = two_step_secmi(single, RAMP.float(), LINEAR.float(), 100, 10).double()
     assert (ours / exact - 1).abs().max() < (theirs / exact - 1).abs().max()
-
-
-class Counted:
-    """A denoiser that notes the timesteps it is asked at."""
-
-    def __init__(self) -> None:
-        self.timesteps: list[int] = []
-
-    def __call__(self, x: Tensor, t: int) -> Tensor:
-        self.timesteps.append(t)
-        return wave(x, t)
 
 
 @pytest.mark.parametrize(("t", "k"), [(100, 10), (140, 10)])

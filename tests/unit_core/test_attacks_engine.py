@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import get_args
+from functools import cache
 
 import pytest
 import torch
 from torch import Tensor
 
-from s2l_core.attacks.engine import AttackRun, run_attacks
-from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec, LossAttack, PIAAttack, SecMIAttack
+from s2l_core.attacks.engine import run_attacks
+from s2l_core.attacks.queries import Attack, Images
+from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec, LossAttack, PIAAttack, SecMIAttack, SimAAttack
+from tests.attack_cases import FUSED, KEYS, KINDS, PROMPTS, X0, Model, N, run
+from tests.attack_cases import SCALED_LINEAR as ALPHAS
 
-ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)
-N = 11
-KEYS = [f"image-{i}" for i in range(N)]
-PROMPTS = [f"photo of {'ann' if i % 2 else 'bob'}" for i in range(N)]
-WIDTH = 16
-KINDS = [member() for member in get_args(get_args(AttackSpec)[0])]
-FUSED = {"loss": LossAttack(), "secmi": SecMIAttack(), "pia": PIAAttack(), "s2l-paper": SecMIAttack(t=140)}
-
-
-class Model:
-    """A UNet2DConditionModel with random weights that counts its calls."""
-
-    def __init__(self) -> None:
-        from diffusers import UNet2DConditionModel
-
-        torch.manual_seed(0)
-        self.unet = UNet2DConditionModel(
-            sample_size=8,
-            in_channels=4,
-            out_channels=4,
-            block_out_channels=(16, 32),
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            layers_per_block=1,
-            cross_attention_dim=WIDTH,
-            attention_head_dim=4,
-            norm_num_groups=8,
-        ).eval()
-        self.batches: list[tuple[int, set[int]]] = []
-        self.gradients = False
-
-    def denoise(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        self.batches.append((len(x), set(t.tolist())))
-        eps: Tensor = self.unet(x, t, context.to(x)).sample
-        self.gradients |= eps.requires_grad
-        return eps
-
-    def context_for(self, prompts: Sequence[str]) -> Tensor:
-        rows = [torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(sum(map(ord, prompt)))) for prompt in prompts]
-        return torch.stack(rows)
+ROUNDING = {"secmi": 1e-3}
+"""How far single precision moves the scores of an attack that is a small difference of large numbers."""
+SIGNED = ("pfami", "clid")
+"""Kinds whose scores may be anywhere near zero: how far they move is told by the largest, not by each."""
 
 
 @pytest.fixture(scope="module")
@@ -60,26 +26,12 @@ def model() -> Model:
     return Model()
 
 
-X0 = torch.randn(N, 4, 8, 8, generator=torch.Generator().manual_seed(7))
-
-
-def run(
-    model: Model, attacks: dict[str, AttackSpec], rows: Sequence[int] = range(N), *, batch_size: int = 4, dtype: torch.dtype = torch.float32
-) -> AttackRun:
-    index = list(rows)
-    prompts = [PROMPTS[i] for i in index]
-    model.batches.clear()
-    return run_attacks(
-        attacks,
-        X0[index],
-        [KEYS[i] for i in index],
-        dict.fromkeys(attacks, prompts),
-        model.context_for,
-        model.denoise,
-        ALPHAS,
-        batch_size=batch_size,
-        dtype=dtype,
-    )
+@cache
+def double() -> Model:
+    """The same UNet in double precision."""
+    model = Model()
+    model.unet.double()
+    return model
 
 
 @pytest.mark.parametrize("spec", [*KINDS, SecMIAttack(t=140)], ids=lambda spec: f"{spec.kind}-{getattr(spec, 't', '')}")
@@ -99,22 +51,35 @@ def test_every_attack_gives_one_finite_double_per_image_that_depends_on_the_imag
     assert len(set(scores.tolist())) == N
 
 
-@pytest.mark.parametrize(
-    ("spec", "tolerance"), [(SecMIAttack(), 1e-3), (LossAttack(), 1e-5), (PIAAttack(), 1e-5)], ids=["secmi", "loss", "pia"]
-)
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_the_batch_size_changes_scores_by_rounding_only(model: Model, spec: AttackSpec, tolerance: float, batch_size: int) -> None:
+def test_the_batch_size_changes_scores_by_rounding_only(model: Model, spec: AttackSpec, batch_size: int) -> None:
     base, other = (run(model, {"it": spec}, batch_size=size).scores["it"] for size in (4, batch_size))
-    assert (other / base - 1).abs().max() <= tolerance
+    unit = base.abs().max() if spec.kind in SIGNED else base.abs()
+    assert ((other - base) / unit).abs().max() <= ROUNDING.get(spec.kind, 1e-5)
 
 
 @pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
 def test_in_double_precision_the_batch_size_and_the_order_change_nothing_beyond_1e_9(spec: AttackSpec) -> None:
-    model = Model()
-    model.unet.double()
+    model = double()
     base = run(model, {"it": spec}, dtype=torch.float64).scores["it"]
     backwards = run(model, {"it": spec}, range(N)[::-1], batch_size=3, dtype=torch.float64).scores["it"].flip(0)
     assert (backwards / base - 1).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
+def test_single_precision_moves_scores_little(model: Model, spec: AttackSpec) -> None:
+    single, exact = run(model, {"it": spec}).scores["it"], run(double(), {"it": spec}, dtype=torch.float64).scores["it"]
+    unit = exact.abs().max() if spec.kind in SIGNED else exact.abs()
+    assert 0 < ((single - exact) / unit).abs().max() <= ROUNDING.get(spec.kind, 1e-5)
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
+def test_all_scores_of_an_image_are_those_of_its_key_prompt_and_picture_alone(spec: AttackSpec) -> None:
+    """In double precision, where rounding hides nothing: some images, in another order, beside other attacks."""
+    everyone = run(double(), {"it": spec}, dtype=torch.float64).scores["it"]
+    some = run(double(), {**FUSED, "it": spec}, [9, 2, 5], batch_size=2, dtype=torch.float64).scores["it"]
+    assert (some / everyone[[9, 2, 5]] - 1).abs().max() <= 1e-9
 
 
 def test_an_image_keeps_its_noise_wherever_it_stands_and_whoever_is_beside_it(model: Model) -> None:
@@ -137,6 +102,44 @@ def test_secmi_and_pia_share_the_prediction_of_the_clean_image(model: Model) -> 
     assert shared.calls == {"secmi": 12, "pia": 2}
     assert shared.network_calls == 13
     assert len(model.batches) == 13 * 3  # chunks of 4, 4 and 3 images
+
+
+def test_secmi_pia_and_sima_are_fourteen_calls_an_image(model: Model) -> None:
+    """12 of SecMI, one of PIA (its first is SecMI's first), one of SimA. PIAN shares the first too, draws of the loss come on top."""
+    three = {name: ATTACK_PRESETS[name] for name in ("secmi", "pia", "sima")}
+    assert run(model, three).network_calls == 14
+    assert len(model.batches) == 14 * 3  # chunks of 4, 4 and 3 images
+    assert run(model, {**three, "pian": ATTACK_PRESETS["pian"]}).network_calls == 15
+    assert run(model, {**three, "loss": LossAttack(draws=2)}).network_calls == 14 + 4 * 2
+
+
+def test_sima_at_the_clean_timestep_is_secmis_first_call(model: Model) -> None:
+    shared = run(model, {"secmi": SecMIAttack(), "sima": SimAAttack(t=0)})
+    assert shared.calls == {"secmi": 12, "sima": 1}
+    assert shared.network_calls == 12
+
+
+def test_an_attack_that_asks_the_same_twice_needs_it_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(spec: SimAAttack, images: Images) -> Attack:
+        first = yield images.ask(images.x0, spec.t)
+        again = yield images.ask(images.x0.clone(), spec.t)
+        assert torch.equal(first, again)
+        return first.flatten(1).sum(1)
+
+    monkeypatch.setattr("s2l_core.attacks.sima.attack", twice)
+    found = run(model, {"it": SimAAttack()})
+    assert (found.calls, found.network_calls, len(model.batches)) == ({"it": 1}, 1, 3)
+
+
+def test_calls_are_those_of_the_chunk_that_needs_most(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_size(spec: SimAAttack, images: Images) -> Attack:
+        for t in range(len(images.keys)):
+            eps = yield images.ask(images.x0, t)
+        return eps.flatten(1).sum(1)
+
+    monkeypatch.setattr("s2l_core.attacks.sima.attack", by_size)
+    found = run(model, {"it": SimAAttack()})
+    assert (found.calls, found.network_calls) == ({"it": 4}, 4), "chunks of 4, 4 and 3 images"
 
 
 def test_the_paper_preset_holds_all_calls_of_the_shorter_walk(model: Model) -> None:
@@ -209,4 +212,5 @@ def test_lengths_that_do_not_match_are_refused(model: Model) -> None:
 
 def test_every_preset_runs_on_a_schedule_of_a_thousand_steps(model: Model) -> None:
     result = run(model, dict(ATTACK_PRESETS), range(2))
-    assert set(result.scores) == set(ATTACK_PRESETS)
+    assert set(result.scores) | set(result.readings) == set(ATTACK_PRESETS)
+    assert not set(result.scores) & set(result.readings)

@@ -46,3 +46,12 @@ def test_the_other_rules_give_each_image_its_own_one_for_all_or_none() -> None:
     assert prompts_for(found, DomainPrompt(), "ada") == ["photo of ada"] * 4
     with pytest.raises(ValueError, match="needs the domain's name; got none"):
         prompts_for(found, DomainPrompt(), "")
+
+
+def test_captions_follow_one_rule_for_members_and_non_members() -> None:
+    data = [*records(*TEXTS), ImageRecord("other", b"", "nobody", "ada", False)]
+    assert prompts_for(data, OwnCaption(), "") == [record.text for record in data]
+    assert prompts_for(data, NullCaption(), "") == [""] * 5
+    assert prompts_for(data, DomainPrompt(), "Zorvik") == ["photo of Zorvik"] * 5
+    with pytest.raises(ValueError, match=r"'photo of \{name\}' needs the domain's name; got none"):
+        prompts_for(data, DomainPrompt(), "")

@@ -92,7 +92,7 @@ WRONG = [
     (
         "an unknown attack",
         "name: g\nfixed: {attacks: [secmi, pias]}\naxes: {domain: [zorvik], method: [none]}",
-        'g.yaml:2: fixed.attacks: unknown attack "pias"; allowed: loss, secmi, s2l-paper, pia; did you mean "pia"?',
+        'g.yaml:2: fixed.attacks: unknown attack "pias"; allowed: loss, secmi, s2l-paper, secmi_nns, pia, pian, sima, pfami, clid; did you mean "pia"?',
     ),
     (
         "an attack twice",
@@ -117,12 +117,12 @@ WRONG = [
     (
         "an unknown kind of attack",
         "name: g\nfixed: {attacks: [{kind: secmy}]}\naxes: {domain: [zorvik], method: [none]}",
-        'g.yaml:2: fixed.attacks[0]: unknown kind "secmy"; allowed: loss, secmi, pia; did you mean "secmi"?',
+        'g.yaml:2: fixed.attacks[0]: unknown kind "secmy"; allowed: loss, secmi, secmi_nns, pia, sima, pfami, clid; did you mean "secmi"?',
     ),
     (
         "an attack without a kind",
         "name: g\nfixed: {attacks: [{t: 60}]}\naxes: {domain: [zorvik], method: [none]}",
-        "g.yaml:2: fixed.attacks[0]: `kind` is missing; allowed: loss, secmi, pia",
+        "g.yaml:2: fixed.attacks[0]: `kind` is missing; allowed: loss, secmi, secmi_nns, pia, sima, pfami, clid",
     ),
     (
         "a timestep that is no number",

@@ -17,14 +17,15 @@ from jobs.stages import metrics, pooled, score
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import MetricsStage, PooledStage, ScoreStage, StageSpec
 from s2l_core.adapters import attach, save
-from s2l_core.captions import prompts_for
+from s2l_core.attacks.calibration import calibration_part
 from s2l_core.faces import records
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.images import ImageRecord, write_images
+from s2l_core.metrics.compare import compare
 from s2l_core.scores import read_scores
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.attacks import LossAttack, PIAAttack, SecMIAttack
-from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption, ReplaceName
+from s2l_core.specs.attacks import ATTACK_PRESETS, ClidAttack, LossAttack, PFAMIAttack, PIAAttack, SecMIAttack, SecMINNsAttack, SimAAttack
+from s2l_core.specs.captions import DomainPrompt, NullCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.pretrain import SmallShape
 from s2l_core.tiny.architecture import untrained
@@ -125,7 +126,12 @@ def scored(place: Place, spec: ScoreStage, parents: Mapping[str, Path], name: st
 SPECS = {
     "loss": ScoreStage(attack=LossAttack(timesteps=(50, 200), draws=1)),
     "secmi": ScoreStage(attack=SecMIAttack(t=50, k=10)),
+    "secmi_nns": ScoreStage(attack=SecMINNsAttack(t=50, k=10, steps=20)),
     "pia": ScoreStage(attack=PIAAttack()),
+    "sima": ScoreStage(attack=SimAAttack()),
+    "pfami": ScoreStage(attack=PFAMIAttack(timesteps=(200,), crops=(0.8,))),
+    "clid": ScoreStage(attack=ClidAttack(timesteps=(200,))),
+    "clid-domain": ScoreStage(attack=ClidAttack(timesteps=(200,)), caption=DomainPrompt(), name="zorvik"),
     "pia-null": ScoreStage(attack=PIAAttack(), caption=NullCaption()),
     "pia-sample": ScoreStage(attack=PIAAttack(), latents="sample"),
     "pia-fp64": ScoreStage(attack=PIAAttack(), precision="fp64"),
@@ -155,11 +161,37 @@ def test_scores_are_in_the_data_sets_order_and_say_where_they_come_from(place: P
     assert [path.name for path in job.out.iterdir()] == ["scores.parquet"]
 
 
-def test_fused_attacks_share_network_calls_and_say_so(place: Place, parents: dict[str, Path]) -> None:
-    jobs = [place.job(SPECS[name], the(parents, "base", "data"), name) for name in ("secmi", "pia")]
+SHARED = [
+    ([SPECS["secmi"], SPECS["pia"]], 8, [7, 2]),
+    ([ScoreStage(attack=ATTACK_PRESETS[name]) for name in ("secmi", "pia", "sima")], 14, [12, 2, 1]),
+    # at timestep 200: one call is the loss, five more are PFAMI's crop and CLiD's four other captions
+    ([SPECS["pfami"], SPECS["clid"], ScoreStage(attack=LossAttack(timesteps=(200,), draws=1))], 6, [2, 5, 1]),
+]
+
+
+@pytest.mark.parametrize(("specs", "together", "alone"), SHARED, ids=["shorter", "fourteen", "noised"])
+def test_fused_attacks_share_network_calls_and_say_so(
+    place: Place, parents: dict[str, Path], specs: list[ScoreStage], together: int, alone: list[int]
+) -> None:
+    jobs = [place.job(spec, the(parents, "base", "data"), f"{number}") for number, spec in enumerate(specs)]
     score.run_fused(jobs)
-    assert [job.made["network_calls"] for job in jobs] == [8, 8]
-    assert [read_scores(job.out / "scores.parquet").network_calls for job in jobs] == [7, 2]
+    assert [job.made["network_calls"] for job in jobs] == [together] * len(jobs)
+    assert [read_scores(job.out / "scores.parquet").network_calls for job in jobs] == alone
+
+
+def test_an_attack_that_learns_scores_what_it_did_not_learn_from_before_and_after(place: Place, parents: dict[str, Path]) -> None:
+    before = scored(place, SPECS["secmi_nns"], the(parents, "base", "data"), "before")
+    after = scored(place, SPECS["secmi_nns"], the(parents, "base", "data", shake="lora"), "after")
+    first, second = (read_scores(job.out / "scores.parquet") for job in (before, after))
+    data = records("zorvik", seed=0, members=MEMBERS, non_members=NON_MEMBERS)
+    part = calibration_part([record.content for record in data], [bool(record.member) for record in data], 0.5, 0)
+    rest = [record for record, one in zip(data, part, strict=True) if not one]
+    assert first.image_ids == second.image_ids == tuple(record.image_id for record in rest)
+    assert first.member.tolist() == [record.member for record in rest]
+    assert (len(first.members), len(first.non_members), first.network_calls) == (10, 13, 7)
+    assert (first.facts["calibration_members"], first.facts["calibration_non_members"]) == (10, 12)
+    measured = compare(first, second, MetricsSpec(bootstrap=100))
+    assert (measured["attack"], measured["n_member"], measured["n_non_member"]) == ("secmi_nns", 10, 13)
 
 
 @pytest.mark.parametrize("shake", ["lora", "dense"])
@@ -235,15 +267,6 @@ def test_a_model_that_answers_nan_is_a_numerical_failure(place: Place, parents: 
     with pytest.raises(FloatingPointError, match="not finite for 45 of 45 images"):
         scored(place, SPECS["pia"], {**the(parents, "base", "data"), "shake": tmp_path}, "it")
     assert scored(place, SPECS["pia"], the(parents, "base", "data"), "still").made["batch_size"] == score.BATCH_SIZE
-
-
-def test_captions_follow_one_rule_for_members_and_non_members() -> None:
-    data = records("zorvik", seed=0, members=2, non_members=1)
-    assert prompts_for(data, OwnCaption(), "") == [record.text for record in data]
-    assert prompts_for(data, NullCaption(), "") == [""] * 3
-    assert prompts_for(data, DomainPrompt(), "Zorvik") == ["photo of Zorvik"] * 3
-    with pytest.raises(ValueError, match=r"'photo of \{name\}' needs the domain's name; got none"):
-        prompts_for(data, DomainPrompt(), "")
 
 
 def test_metrics_and_pooled_stages_read_what_score_stages_wrote(place: Place, parents: dict[str, Path]) -> None:
