@@ -8,6 +8,7 @@ import numpy as np
 
 from s2l_core.metrics.calibrated import accuracy_change, accuracy_interval, false_positives, halves, judged
 from s2l_core.metrics.chance import against_chance
+from s2l_core.metrics.identity import images_needed, recognised, set_test
 from s2l_core.metrics.intervals import auc_interval, percentiles, stream, tpr_interval, tpr_replicates
 from s2l_core.metrics.roc import auc, delong, roc_curve, tpr_at_fpr
 from s2l_core.metrics.verdicts import score_warnings, size_warnings, verdict
@@ -19,7 +20,8 @@ def compare(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
     """AUC, TPRs and ASR before, after and their paired difference, each with its interval; ROC curves; controls; warnings.
 
     ASR is the balanced accuracy of an attacker whose threshold was set on other images (`s2l_core.metrics.calibrated`); `thresholds` holds
-    what FPR a threshold has on images that it was not set on, `chance` what AUCs are when labels are shuffled.
+    what FPR a threshold has on images that it was not set on, `chance` what AUCs are when labels are shuffled, `identity` whether a set of
+    the members tells that this person was trained on.
 
     Intervals: for one AUC DeLong's on the logit scale; for the AUC's difference DeLong's paired one; for one TPR a
     distribution-free one that knows that the threshold is estimated; for TPRs' differences percentiles of a stratified bootstrap that
@@ -39,6 +41,7 @@ def compare(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
         "metrics": {"auc": _auc(before, after, spec), **_tprs(before, after, spec, areas[0]), **_asr(before, after, spec, areas[0])},
         "thresholds": _thresholds(before, after, spec),
         "chance": {when: _chance(scores, spec) for when, scores in (("before", before), ("after", after))},
+        "identity": {when: _identity(scores, spec) for when, scores in (("before", before), ("after", after))},
         "roc": {"before": _curve(before), "after": _curve(after)},
         "warnings": [
             *size_warnings(members, non_members, spec.fprs),
@@ -131,6 +134,14 @@ def _thresholds(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, A
 def _chance(scores: Scores, spec: MetricsSpec) -> dict[str, float]:
     purpose = scores.domain, str(scores.attack.get("kind"))
     return vars(against_chance(scores.members, scores.non_members, seed=spec.seed, purpose=purpose, level=spec.level))
+
+
+def _identity(scores: Scores, spec: MetricsSpec) -> dict[str, Any]:
+    purpose = scores.domain, str(scores.attack.get("kind"))
+    found = recognised(scores.members, scores.non_members, seed=spec.seed, purpose=purpose)
+    test = set_test(scores.members, scores.non_members, seed=spec.seed, purpose=purpose)
+    shares = {str(size): share for size, share in found.items()}
+    return {**vars(test), "recognised": shares, "images_needed": images_needed(found)}
 
 
 def _entry(

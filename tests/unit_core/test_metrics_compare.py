@@ -53,7 +53,7 @@ def test_metrics_are_those_of_the_roc_and_delong() -> None:
 def test_the_document_has_the_agreed_shape_and_is_json_without_nan() -> None:
     document = compare(*pair(0, 0.5, 1.5), SPEC)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert set(document) == {"attack", "n_member", "n_non_member", "metrics", "thresholds", "chance", "roc", "warnings"}
+    assert set(document) == {"attack", "n_member", "n_non_member", "metrics", "thresholds", "chance", "identity", "roc", "warnings"}
     assert list(document["metrics"]) == ["auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "asr"]
     assert (document["attack"], document["n_member"], document["n_non_member"]) == ("loss", M, N)
     for entry in document["metrics"].values():
