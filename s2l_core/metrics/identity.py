@@ -6,6 +6,7 @@ Letters: m images of the person that were trained on, n images that were not, k 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,8 +64,7 @@ def recognised(
     sizes = [*(size for size in (1 << power for power in range(32)) if size < len(members)), len(members)]
     found = {}
     for size in sizes:
-        random = stream(seed, "recognised", size, *purpose)
-        sets = random.permuted(np.broadcast_to(members, (draws if size < len(members) else 1, len(members))), axis=1)[:, :size]
+        sets = members[_sets(size, len(members), draws if size < len(members) else 1, seed, purpose)]
         p_values = _p_values(sets, others, _null(size, len(others), SHUFFLES, seed, purpose))
         found[size] = float((p_values <= level).mean())
     return found
@@ -76,6 +76,15 @@ def images_needed(found: dict[int, float], *, power: float = 0.8) -> int | None:
     return min(enough) if enough else None
 
 
+@lru_cache(maxsize=256)
+def _sets(size: int, members: int, draws: int, seed: int, purpose: tuple[str, ...]) -> NDArray[np.int64]:
+    """Which images are in each set: int64 [S, size]. Before and after, and all trials of a domain, ask for the same."""
+    random = stream(seed, "recognised", size, *purpose)
+    places = np.broadcast_to(np.arange(members), (draws, members))
+    return np.ascontiguousarray(random.permuted(places, axis=1)[:, :size])
+
+
+@lru_cache(maxsize=256)
 def _null(k: int, n: int, shuffles: int, seed: int, purpose: tuple[str, ...]) -> Floats:
     """Sums of k of the ranks 1 to k + n, drawn at random: float64 [B]."""
     random = stream(seed, "ranks", k, n, *purpose)
