@@ -40,8 +40,9 @@ class Shuffled:
 
 
 def shuffled(cells: Sequence[Cell]) -> list[Shuffled]:
-    """One for each domain and attack, before fine-tuning: all trials of a domain share it."""
-    found = {(cell.place.domain, cell.document["attack"]): cell.document["chance"]["before"] for cell in cells}
+    """One for each domain, model and attack, before fine-tuning: all trials of a domain share it."""
+    nodes = [(cell, cell.trial.metrics[cell.attack].parent("before")) for cell in cells]
+    found = {node.key: cell.document["chance"]["before"] for cell, node in nodes if node is not None}
     return [Shuffled(one["control"], one["low"], one["high"]) for one in found.values()]
 
 

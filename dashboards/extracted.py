@@ -71,7 +71,13 @@ def given_back(plan: Plan, ledger: Ledger) -> list[GivenBack]:
     """What the report shows: one row a way and rule, in the report's order of ways."""
     where = places(plan)
     found: dict[tuple[str, str, str], GivenBack] = {}
+    seen: set[tuple[str, str]] = set()
     for trial in sorted(plan.trials, key=lambda trial: ROLE_ORDER.index(where[trial.key].role)):
+        # a model is asked for its own domain, whatever else it is attacked on: one extraction for all of these
+        way = where[trial.key].variant, trial.extraction.key if trial.extraction is not None else ""
+        if where[trial.key].role == "transfer" or way in seen:
+            continue
+        seen.add(way)
         documents = _documents(ledger, trial)
         for rule in documents[1]["rules"] if documents is not None else ():
             place = where[trial.key]

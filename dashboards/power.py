@@ -9,7 +9,8 @@ from dashboards.conditions import split
 from dashboards.places import places
 from dashboards.words import plural
 from jobs.plan import Plan
-from s2l_core.metrics.power import detectable_change, detectable_mean_change, domains_needed, smallest_corrected_p
+from jobs.stages.specs import ScoreStage
+from s2l_core.metrics.power import auc_error, detectable_change, detectable_mean_change, domains_needed, smallest_corrected_p
 
 CORRELATIONS = (0.0, 0.7, 0.9, 0.97)
 """Of an AUC before and after. On the packaged models dense fine-tuning leaves .7 to .9, a LoRA .92 to .98 (docs/statistics.md)."""
@@ -24,7 +25,20 @@ def power(plan: Plan, sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """
     alike = Counter(sizes.values())
     by_size = [_of_size(members, others, count) for (members, others), count in sorted(alike.items())]
-    return {"level": LEVEL, "power": POWER, "by_size": by_size, "over_domains": _over_domains(plan, sizes)}
+    told = {"level": LEVEL, "power": POWER, "by_size": by_size, "calibrated": _calibrated(plan)}
+    return told | {"over_domains": _over_domains(plan, sizes)}
+
+
+def _calibrated(plan: Plan) -> dict[str, float]:
+    """Attack -> the share of images that it scores, where it learns from the others."""
+    found = {}
+    for trial in plan.trials:
+        for name, node in trial.metrics.items():
+            after = node.parent("after")
+            share = getattr(after.spec.attack, "calibration", None) if after is not None and isinstance(after.spec, ScoreStage) else None
+            if share is not None:
+                found[name] = 1.0 - share
+    return found
 
 
 def _of_size(members: int, non_members: int, domains: int) -> dict[str, Any]:
@@ -36,7 +50,7 @@ def _over_domains(plan: Plan, sizes: dict[str, tuple[int, int]]) -> dict[str, An
     where = places(plan)
     domains = len({place.domain for place in where.values()})
     tests = len({(where[trial.key].variant, attack) for trial in plan.trials for attack in _tested(trial.metrics, where[trial.key].role)})
-    least = min(sizes.values(), default=None)
+    least = max(sizes.values(), key=lambda size: auc_error(0.5, *size), default=None)
     detectable = None
     if least is not None and domains > 1:
         detectable = {f"{r:g}": detectable_mean_change(domains, *least, correlation=r, level=LEVEL, power=POWER) for r in CORRELATIONS}
@@ -68,6 +82,8 @@ def text(found: dict[str, Any]) -> str:
         lines.append("unknown: the data set is yet to be given")
     if over["detectable_auc_change"]:
         lines.append(f"{'mean of':>8} {over['domains']:8} {'domains':>8}  {_changes(over['detectable_auc_change'])}")
+    for name, share in found["calibrated"].items():
+        lines.append(f"{name} scores {share:.0%} of the images, those that it did not learn from: its changes are known less well")
     return "\n".join([*lines, "", _test_over_domains(over)])
 
 

@@ -47,7 +47,7 @@ def write(table: Table, form: str, *, color: bool = False) -> bytes:
         case "csv":
             return to_csv(table.rows, table.columns)
         case "parquet":
-            return to_parquet(table.rows)
+            return to_parquet(table.rows, table.columns)
         case "markdown":
             return to_markdown(table.rows, table.columns)
         case "latex":
@@ -76,14 +76,18 @@ def to_csv(rows: Rows, columns: Sequence[str] = ()) -> bytes:
     return text.getvalue().encode()
 
 
-def to_parquet(rows: Rows) -> bytes:
-    """One row group; a column's type comes from its values."""
+def to_parquet(rows: Rows, columns: Sequence[str] = ()) -> bytes:
+    """One row group; a column's type comes from its values.
+
+    Args:
+        columns: the columns where there is no row.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {name: _column(pa, [row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    filled = {name: _column(pa, [row[name] for row in rows]) for name in (rows[0] if rows else columns)}
     sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, compression="zstd")
+    pq.write_table(pa.table(filled), sink, compression="zstd")
     return sink.getvalue()
 
 
@@ -149,7 +153,8 @@ def to_latex(rows: Rows, columns: Sequence[str] = ()) -> bytes:
     return ("\n".join(parts) + "\n").encode()
 
 
-_NUMBERS = ("before", "after", "delta", "interval", "p_holm", "domains", "trials", "n_member", "n_non_member", "n_pairs", "n_rejected")
+_COUNTS = ("domains", "trials", "images", "candidates", "n_member", "n_non_member", "n_pairs", "n_rejected")
+_NUMBERS = ("before", "after", "delta", "interval", "p_holm", "p_value", *_COUNTS)
 
 
 def _is_number(column: str) -> bool:
@@ -169,8 +174,10 @@ def _cell(name: str, row: Mapping[str, Any]) -> str:
     value = row[name]
     if name == "trial_key":
         return str(value)[:10]
+    if name == "delta":
+        return signed(value)
     if isinstance(value, float):
-        return signed(value) if name == "delta" else number(value) if name in ("before", "after", "p_holm") else f"{value:g}"
+        return number(value) if name in _NUMBERS else f"{value:g}"
     return "" if value is None else str(value)
 
 

@@ -192,7 +192,7 @@ class ExtractStage(StageSpec):
 
 
 class MetricsStage(StageSpec):
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
 

@@ -58,9 +58,10 @@ def learnt_scores(spec: SecMINNsAttack, errors: Tensor, keys: Sequence[str], mem
     _check(spec, errors, chosen, member)
     seen = torch.tensor(chosen)
     labels = torch.tensor(list(member))[seen].float()
+    order = torch.tensor(sorted(range(len(labels)), key=[key for key, one in zip(keys, chosen, strict=True) if one].__getitem__))
     inputs = _standardised(errors, seen)
     with torch.enable_grad():
-        classifier = _trained(spec, inputs[seen], labels)
+        classifier = _trained(spec, inputs[seen][order], labels[order])
     with torch.no_grad():
         logits = classifier(inputs[~seen]).flatten().double()
     return Learnt((~seen).nonzero().flatten(), logits, int(labels.sum()), int((1 - labels).sum()))

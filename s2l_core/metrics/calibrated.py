@@ -7,7 +7,9 @@ judged once, by a threshold that never saw it. Letters: m members, n non-members
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import hypot, sqrt
+from functools import lru_cache
+from math import hypot
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,7 @@ from s2l_core.metrics.roc import Floats, normal_quantile, strict_threshold
 Bools = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Halves:
+class Halves(NamedTuple):
     """Which images are in the first half: bool [m] and bool [n]."""
 
     member: Bools
@@ -48,11 +49,15 @@ def balanced_threshold(member: Floats, non_member: Floats) -> float:
 
     It lies in the middle between two neighbouring scores (beyond the ends at the ends); of equally good ones the largest is taken.
     """
-    scores = np.unique(np.concatenate([member, non_member]))
-    cuts = np.concatenate([[scores[0] - 1.0], (scores[:-1] + scores[1:]) / 2, [scores[-1] + 1.0]])
+    cuts = _cuts(np.unique(np.concatenate([member, non_member])))
     caught = 1.0 - np.searchsorted(np.sort(member), cuts, side="right") / len(member)
     spared = np.searchsorted(np.sort(non_member), cuts, side="right") / len(non_member)
     return float(cuts[len(cuts) - 1 - np.argmax((caught + spared)[::-1])])
+
+
+def _cuts(scores: Floats) -> Floats:
+    """Below, between and above sorted distinct scores."""
+    return np.concatenate([[scores[0] - 1.0], (scores[:-1] + scores[1:]) / 2, [scores[-1] + 1.0]])
 
 
 @dataclass(frozen=True)
@@ -95,16 +100,58 @@ def accuracy_interval(found: Judged, *, level: float = 0.95) -> tuple[float, flo
     return max(0.0, found.accuracy - below), min(1.0, found.accuracy + above)
 
 
-def accuracy_change(before: Judged, after: Judged, *, level: float = 0.95) -> tuple[float, float, float]:
-    """Balanced accuracy after minus before on the same images: (difference, low, high), from the paired changes of single images.
+def accuracy_change(
+    before: tuple[Floats, Floats], after: tuple[Floats, Floats], split: Halves, *, seed: int, level: float = 0.95, draws: int = 400
+) -> tuple[float, float, float]:
+    """Balanced accuracy after minus before on the same images: (difference, low, high).
 
-    No image judged otherwise is (0, 0, 0).
+    Thresholds are set on few images, and luck in setting them is no change of the model: the standard error is that of a bootstrap which
+    resamples the images of each half and sets the thresholds anew, the same images before and after. Equal scores are (0, 0, 0); a
+    difference without any scatter has the interval (-1, 1).
+
+    Args:
+        before, after: scores of members [m] and non-members [n].
+        seed: of the bootstrap's draws.
     """
-    changes = [after.member.astype(float) - before.member, before.non_member.astype(float) - after.non_member]
-    difference = sum(float(change.mean()) for change in changes) / 2
-    error = sqrt(sum(float(change.var(ddof=1)) / len(change) for change in changes)) / 2
+    difference = judged(*after, split).accuracy - judged(*before, split).accuracy
+    if all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)):
+        return 0.0, 0.0, 0.0
+    old, new = (_accuracies(side, split, seed, draws) for side in (before, after))
+    error = float((new - old).std(ddof=1))
+    if not error:
+        return difference, *((-1.0, 1.0) if difference else (0.0, 0.0))
     half = normal_quantile(level) * error
     return difference, max(-1.0, difference - half), min(1.0, difference + half)
+
+
+def _accuracies(scores: tuple[Floats, Floats], split: Halves, seed: int, draws: int) -> Floats:
+    """The balanced accuracy of each resampled set [draws], by thresholds that are set anew on it."""
+    cuts = _cuts(np.unique(np.concatenate(scores)))
+    right = [scores[0][:, None] > cuts, scores[1][:, None] <= cuts]  # [m, cuts] and [n, cuts]
+    found = np.zeros(draws)
+    for first in (True, False):
+        judged_on, set_on = (
+            [_weights(inside == half, seed, f"{half} {place}", draws) for place, inside in enumerate(split)] for half in (first, not first)
+        )
+        rates = set_on[0] @ right[0] + set_on[1] @ right[1]  # [draws, cuts]
+        best = cuts.size - 1 - np.argmax(rates[:, ::-1], axis=1)
+        for weights, each in zip(judged_on, right, strict=True):
+            found += (weights * each[:, best].T).sum(axis=1) / 4
+    return found
+
+
+@lru_cache(maxsize=64)
+def _drawn(size: int, seed: int, name: str, draws: int) -> NDArray[np.float64]:
+    """How often each of so many images is in each bootstrap sample, as shares of the sample: [draws, size]."""
+    counts = stream(seed, "accuracy", name, size).multinomial(size, np.full(size, 1 / size), size=draws)
+    return np.asarray(counts / size)
+
+
+def _weights(inside: Bools, seed: int, name: str, draws: int) -> NDArray[np.float64]:
+    """The same for the images of one half, and 0 for the others: [draws, images]."""
+    weights = np.zeros((draws, len(inside)))
+    weights[:, inside] = _drawn(int(inside.sum()), seed, name, draws)
+    return weights
 
 
 def false_positives(found: Judged, *, level: float = 0.95) -> tuple[float, float, float]:

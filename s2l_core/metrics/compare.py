@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ def _tprs(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) -
             tpr_at_fpr(each.members, each.non_members, fpr) for each in (before, after)
         )
         low, high = percentiles(replicates[1, column] - replicates[0, column], level=spec.level)
+        if tpr_after != tpr_before and min(len(before.members), len(before.non_members)) < 2:
+            low, high = -1.0, 1.0  # one image resampled is itself: it tells nothing of scatter
         interval_before, interval_after = (tpr_interval(each.members, each.non_members, fpr, level=spec.level) for each in (before, after))
         entry = _entry(
             (tpr_before, tpr_after),
@@ -112,7 +115,8 @@ def _asr(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) ->
     split = halves(len(before.members), len(before.non_members), spec.seed)
     old, new = (judged(each.members, each.non_members, split) for each in (before, after))
     intervals = accuracy_interval(old, level=spec.level), accuracy_interval(new, level=spec.level)
-    change = accuracy_change(old, new, level=spec.level)
+    sides = (before.members, before.non_members), (after.members, after.non_members)
+    change = accuracy_change(*sides, split, seed=spec.seed, level=spec.level)
     return {"asr": _entry((old.accuracy, new.accuracy), intervals[0], intervals[1], change, p_value=None, auc_before=auc_before)}
 
 
@@ -132,12 +136,17 @@ def _thresholds(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, A
 
 
 def _chance(scores: Scores, spec: MetricsSpec) -> dict[str, float]:
-    purpose = scores.domain, str(scores.attack.get("kind"))
+    purpose = _purpose(scores)
     return vars(against_chance(scores.members, scores.non_members, seed=spec.seed, purpose=purpose, level=spec.level))
 
 
+def _purpose(scores: Scores) -> tuple[str, ...]:
+    """Names draws: those of other domains or attacks are independent."""
+    return scores.domain, json.dumps(scores.attack, sort_keys=True)
+
+
 def _identity(scores: Scores, spec: MetricsSpec) -> dict[str, Any]:
-    purpose = scores.domain, str(scores.attack.get("kind"))
+    purpose = _purpose(scores)
     found = recognised(scores.members, scores.non_members, seed=spec.seed, purpose=purpose)
     test = set_test(scores.members, scores.non_members, seed=spec.seed, purpose=purpose)
     shares = {str(size): share for size, share in found.items()}

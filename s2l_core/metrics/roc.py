@@ -75,8 +75,10 @@ def delong(
 ) -> tuple[float, float, float, float]:
     """AUC after minus AUC before on the same images: (difference, low, high, two-sided p), by DeLong's paired covariance.
 
-    The interval is the normal one, cut to [-1, 1]. Identical rankings give (0, 0, 0, 1); a difference without any estimated variance has
-    the interval of zero width and p = 0; a class of a single image tells nothing about variance: (difference, -1, 1, 1).
+    The interval is the normal one, cut to [-1, 1]. Identical rankings give (0, 0, 0, 1). A difference without any estimated variance is
+    taken for one that k = min(m, n) independent pairs all show: p = 2^(1 - k), and the interval reaches as far as the binomial one of k
+    in k.
+    A class of a single image tells nothing about variance: (difference, -1, 1, 1).
 
     Args:
         member_before, member_after: scores of the same m members in the same order.
@@ -97,7 +99,11 @@ def delong(
         return difference, -1.0, 1.0, 1.0
     error = sqrt(sum(float(change.var(ddof=1)) / len(change) for change in changes))
     if error < 1e-12:  # rounding of ranks
-        return difference, difference, difference, 1.0 if abs(difference) < 1e-12 else 0.0
+        if abs(difference) < 1e-12:
+            return difference, difference, difference, 1.0
+        pairs = min(len(change) for change in changes)
+        slack = 1.0 - ((1.0 - level) / 2) ** (1 / pairs)
+        return difference, max(-1.0, difference - slack), min(1.0, difference + slack), 2.0 ** (1 - pairs)
     z = normal_quantile(level)
     return difference, max(-1.0, difference - z * error), min(1.0, difference + z * error), two_sided_p(difference / error)
 

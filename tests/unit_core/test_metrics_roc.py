@@ -160,9 +160,14 @@ def test_delong_sees_ranks_only() -> None:
     assert delong(member, non_member, np.exp(member), np.exp(non_member)) == pytest.approx((0.0, 0.0, 0.0, 1.0))
 
 
-def test_delong_without_variance_is_certain_and_with_one_image_knows_nothing() -> None:
+def test_delong_without_variance_knows_what_so_few_pairs_can_tell_and_with_one_image_nothing() -> None:
     low, high = np.arange(3.0), np.arange(3.0) + 10
-    assert delong(low, high, high, low) == (1.0, 1.0, 1.0, 0.0)
+    assert delong(low, high, high, low) == (1.0, pytest.approx(1 - (1 - 0.025 ** (1 / 3))), 1.0, 0.25)
+    alike, perfect = np.zeros(64), np.ones(64)
+    difference, below, above, p = delong(alike, alike, perfect, alike)
+    assert (difference, p) == (0.5, 2.0**-63)
+    assert 0.4 < below < 0.5 < above < 0.6
+    assert delong(alike[:2], alike[:2], perfect[:2], alike[:2])[1:] == (pytest.approx(0.5 - (1 - 0.025**0.5)), 1.0, 0.5)
     assert delong([1.0], [0.0, 2.0], [3.0], [0.0, 2.0]) == (0.5, -1.0, 1.0, 1.0)
 
 

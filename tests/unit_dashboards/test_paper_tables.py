@@ -52,6 +52,19 @@ def test_every_format_holds_every_row(quiet: World, make: Any) -> None:
     assert tables.write(table, "csv").decode().count("\n") == len(table.rows) + 1
 
 
+def test_a_table_without_a_row_still_has_its_columns(tmp_path: Any) -> None:
+    import io
+
+    import pyarrow.parquet as pq
+
+    made = world_of(tmp_path, [{"domain": "alba", "method": "lora"}])
+    for make in (summary.table, results.table):
+        table = make(made.plan, made.ledger)
+        assert not table.rows
+        assert pq.read_table(io.BytesIO(tables.write(table, "parquet"))).column_names == list(table.columns)
+        assert tables.write(table, "csv").decode().strip() == ",".join(table.columns)
+
+
 def test_letters_that_mean_something_to_latex_or_markdown_are_escaped() -> None:
     (cells_of,) = tables.to_latex([ODD]).decode().splitlines()[4:-2]
     assert cells_of.startswith(r"50\% \& more\_\{x\}\textasciitilde{}\textasciicircum{}|\textbackslash{} & method & a\#b & 0.5000 & 0.6200")

@@ -57,6 +57,20 @@ def test_the_table_and_the_document_hold_the_same_numbers(tmp_path: Path) -> Non
     assert not (tmp_path / "store").exists(), "nothing is written"
 
 
+def test_the_mean_over_domains_is_told_for_the_size_that_is_known_least(tmp_path: Path) -> None:
+    world = world_of(tmp_path, [{"domain": domain, "method": "lora"} for domain in ("alba", "bruno")])
+    found = power(world.plan, {"alba": (50, 5000), "bruno": (60, 60)})["over_domains"]["detectable_auc_change"]
+    assert found == power(world.plan, {"alba": (60, 60), "bruno": (60, 60)})["over_domains"]["detectable_auc_change"]
+
+
+def test_an_attack_that_learns_is_told_to_score_fewer_images(tmp_path: Path) -> None:
+    document = planned(tmp_path, GRID.replace("[loss, pia]", "[loss, secmi_nns]"), "--json")["power"]
+    assert document["calibrated"] == {"secmi_nns": 0.5}
+    assert "secmi_nns scores 50% of the images, those that it did not learn from" in planned(
+        tmp_path, GRID.replace("[loss, pia]", "[secmi_nns]")
+    )
+
+
 def test_without_a_method_there_is_no_test(tmp_path: Path) -> None:
     assert "No method of this grid is tested over domains" in planned(tmp_path, GRID.replace("none, lora, gaussian", "none"))
 
