@@ -9,6 +9,7 @@ from typing import Literal
 from dashboards.comparisons import Blind, Comparison, as_themselves, largest, surviving
 from dashboards.places import Role
 from dashboards.results import Cell
+from dashboards.splits import separated_told
 from dashboards.words import listed
 from s2l_core.metrics.intervals import binomial_quantile
 
@@ -83,13 +84,9 @@ def moved(members: Sequence[Comparison]) -> bool | None:
 def controls_told(members: Sequence[Comparison], blinds: Sequence[Blind]) -> list[str]:
     """What the positive control and the blind baseline say, for the report's first screen."""
     told = [_positive_control(members)] if members else []
-    separating = [each.domain for each in blinds if each.separates]
-    if separating:
-        told.append(
-            f"Beware of {listed(separating)}: a blind classifier that never sees the model tells members from non-members there, so the "
-            "two sets of pictures differ by themselves. Every single AUC there says too much; the change from before to after is measured "
-            "on the same pictures and suffers less."
-        )
+    separated = [each for each in blinds if each.separates]
+    if separated:
+        told.append(separated_told(separated))
     elif blinds:
         told.append(
             "A blind classifier that never sees the model cannot tell members from non-members beyond chance: nothing says that "

@@ -8,8 +8,10 @@ from typing import Literal
 
 from dashboards.comparisons import Blind, Comparison, as_themselves, largest, surviving
 from dashboards.controls import BY_CHANCE, controls_told, moved
+from dashboards.splits import leaking, leaking_headline, separated_told
 from dashboards.words import listed, plural, short
 
+SPLIT_STEP = "Make a split whose members and non-members come from one source; `s2l data check FOLDER` says what differs."
 AUC_WORDS = "AUC is how often an attack ranks a member above a non-member: 0.5 is guessing, 1 is certainty."
 Tone = Literal["amplified", "unsure", "none", "unknown"]
 
@@ -27,13 +29,26 @@ class Findings:
 def findings(
     found: Sequence[Comparison], blinds: Sequence[Blind], *, unfinished: int = 0, pooled: str = "", pooled_up: int = 0
 ) -> Findings:
-    """The headline, the paragraph and the next steps.
+    """The headline, the paragraph and the next steps. A split that leaks by itself comes before all that attacks on it have found.
 
     Args:
         unfinished: trials that have no result.
         pooled: what the pools over domains say, in words.
         pooled_up: in how many of them an attack became better.
     """
+    split = leaking(blinds)
+    said = _of_the_model(found, [] if split else blinds, unfinished, pooled, pooled_up)
+    return _opened_by(split, len(blinds), said) if split else said
+
+
+def _opened_by(split: Sequence[Blind], domains: int, said: Findings) -> Findings:
+    """The split first: what attacks find on it may be the split instead of the model."""
+    found = f"Apart from that: {said.headline[0].lower()}{said.headline[1:]}."
+    tone: Tone = "unknown" if said.tone == "unknown" else "unsure"
+    return Findings(tone, leaking_headline(split, domains), [separated_told(split), found, *said.paragraphs], [SPLIT_STEP, *said.steps])
+
+
+def _of_the_model(found: Sequence[Comparison], blinds: Sequence[Blind], unfinished: int, pooled: str, pooled_up: int) -> Findings:
     counted = as_themselves(found)
     tested, members, transferred = ([each for each in counted if each.role == role] for role in ("method", "members", "transfer"))
     if not tested:
@@ -227,7 +242,7 @@ def _steps(tested: Sequence[Comparison], members: Sequence[Comparison], blinds: 
             "and the methods the same."
         )
     if any(each.separates for each in blinds):
-        steps.append("Make a split whose members and non-members come from one source; `s2l data check FOLDER` says what differs.")
+        steps.append(SPLIT_STEP)
     if any(each.verdict == "inverted" for each in tested):
         steps.append("Some attacks point the wrong way on this model (AUC under 0.5). They are shown as they are; read the other attacks.")
     return steps

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 __all__ = ["loud", "many", "quiet", "ranks", "transfer"]
 
+LEAKING_SPLIT = "The split leaks by itself: members can be told from non-members without the model in 3 of 3 domains"
 NAMES = ("quiet", "loud", "ranks", "transfer", "many")
 
 WIDTHS = (360, 390, 768, 1280, 2200)
@@ -88,7 +89,7 @@ def test_planted_markup_does_not_run_and_is_seen_as_text(chromium: Any, pages: d
 
 
 def test_the_finding_is_the_first_thing_seen(chromium: Any, pages: dict[str, Path]) -> None:
-    for name, words in (("quiet", "No amplification was found"), ("loud", "Fine-tuning made members easier to find")):
+    for name, words in (("quiet", "No amplification was found"), ("loud", LEAKING_SPLIT)):
         with Visit(chromium, pages[name], width=390) as visit:
             heading = visit.page.get_by_role("heading", level=2).first
             assert heading.inner_text() == words

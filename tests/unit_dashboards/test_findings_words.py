@@ -35,8 +35,14 @@ def control(**measured: Any) -> Comparison:
     return Comparison("members", "dreambooth", "bruno", "secmi", auc(**measured))
 
 
-BLIND = Blind("alba", {"separates": False})
-LEAKS = Blind("chiara", {"separates": True})
+def blind(domain: str, area: float, half: float, images: int = 40) -> Blind:
+    interval = {"auc_low": area - half, "auc_high": min(1.0, area + half)}
+    return Blind(domain, {"auc": area, "separates": area - half > 0.5, "n_member": images, "n_non_member": images, **interval})
+
+
+BLIND = blind("alba", 0.52, 0.1)
+LEAKS = blind("chiara", 0.93, 0.06)
+BY_CHANCE = blind("bruno", 0.62, 0.11)
 
 
 def all_words(said: Findings) -> str:
@@ -100,11 +106,46 @@ def test_a_missing_positive_control_is_asked_for() -> None:
     assert any("Add the positive control" in step for step in findings([method(delta=0.0)], []).steps)
 
 
-def test_a_split_that_a_blind_classifier_separates_is_named() -> None:
-    said = findings([method(delta=0.12), control(delta=0.2)], [BLIND, LEAKS])
-    assert "Beware of chiara: a blind classifier" in said.paragraphs[1]
-    assert any("s2l data check FOLDER" in step for step in said.steps)
+@pytest.mark.parametrize("delta", [0.12, 0.0])
+def test_a_split_that_leaks_by_itself_comes_before_what_attacks_on_it_found(delta: float) -> None:
+    measured = [method(delta=delta, p_value=1e-6 if delta else 0.9), control(delta=0.2)]
+    plain, said = findings(measured, [BLIND]), findings(measured, [BLIND, LEAKS])
+    assert said.headline == "The split leaks by itself: members can be told from non-members without the model in 1 of 2 domains"
+    assert said.tone == "unsure"
+    assert said.paragraphs[0].startswith("Beware of chiara: a blind classifier that never sees the model tells members from non-members")
+    assert "(AUC up to 0.93)" in said.paragraphs[0]
+    assert said.paragraphs[1].lower() == f"apart from that: {plain.headline.lower()}."
+    assert said.paragraphs[2] == plain.paragraphs[0], "what was found is told all the same"
+    assert "s2l data check FOLDER" in said.steps[0]
+    assert all_words(said).count("Beware of") == 1
     assert "cannot tell members" not in all_words(said)
+
+
+def test_the_one_domain_that_leaks_is_named_in_the_headline() -> None:
+    assert findings([method(delta=0.12)], [LEAKS]).headline.endswith("without the model in chiara")
+
+
+def test_a_split_that_leaks_is_said_before_anything_was_attacked() -> None:
+    said = findings([], [LEAKS])
+    assert (said.tone, said.headline.split(":")[0]) == ("unknown", "The split leaks by itself")
+    assert "Apart from that: nothing can be said yet." in said.paragraphs
+
+
+def test_a_domain_that_chance_separates_among_many_is_named_and_does_not_open_the_report() -> None:
+    matched = [blind(f"d{number}", 0.5, 0.1) for number in range(11)]
+    said = findings([method(delta=0.12), control(delta=0.2)], [*matched, BY_CHANCE])
+    assert said.headline == "Fine-tuning made members easier to find"
+    assert "Beware of bruno: a blind classifier" in said.paragraphs[1]
+    assert any("s2l data check FOLDER" in step for step in said.steps)
+    assert "leaks by itself" in findings([method(delta=0.12)], [BY_CHANCE]).headline, "alone it is no choice among many"
+    assert "in 1 of 12 domains" in findings([method(delta=0.12)], [*matched, LEAKS]).headline, "what stands after correction opens it"
+    assert "in 6 of 17 domains" in findings([method(delta=0.12)], [*matched, *[BY_CHANCE] * 6]).headline, "so many are no chance"
+
+
+@pytest.mark.parametrize(("images", "opens"), [(40, True), (7, True), (6, False)])
+def test_a_perfect_separation_counts_for_as_much_as_there_are_images(images: int, opens: bool) -> None:
+    perfect = Blind("alba", {"auc": 1.0, "auc_low": 0.51, "auc_high": 1.0, "separates": True, "n_member": images, "n_non_member": images})
+    assert ("leaks by itself" in findings([method(delta=0.12)], [perfect, BLIND, BLIND]).headline) is opens
 
 
 def test_a_blind_classifier_that_sees_nothing_is_said_too() -> None:
