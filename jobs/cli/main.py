@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -65,7 +67,16 @@ def main() -> None:
         click.echo(f"s2l: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         _abandon_stdout()
         code = EXIT_OUT_OF_REACH
-    sys.exit(code or 0)
+    _end(code or 0)
+
+
+def _end(code: int) -> NoReturn:
+    """Leave with the code; at once where the mirror still hangs in a call, which would take Python's orderly end down with it."""
+    mirror = sys.modules.get("jobs.tracker.mirror")  # not imported where nothing was mirrored: that would cost more than a plan
+    if mirror is not None and any(thread.name == mirror.THREAD for thread in threading.enumerate()):
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _abandon_stdout() -> None:

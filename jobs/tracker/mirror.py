@@ -19,6 +19,9 @@ from jobs.tracker.mlflow_writer import Refused, Unreachable
 from jobs.tracker.spool import Spool
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+THREAD = "s2l-mlflow"
+LAST_DELIVERY_S = 30.0
+"""How long the delivery that is under way may take when all others have been given up."""
 LAST_TRIES = 3
 """How often a grid that has ended tries an MLflow that does not answer: a busy database deserves more than one."""
 
@@ -75,7 +78,7 @@ class Mirror:
         self._wake = threading.Condition()
         self._ending, self._tries_left = False, LAST_TRIES
         self._given_up = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True, name="s2l-mlflow")
+        self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
 
     def start(self) -> None:
         """Begin to deliver, also what dead drivers left in the spool."""
@@ -100,14 +103,20 @@ class Mirror:
             self._wake.notify()
 
     def finish(self, timeout_s: float = 60.0) -> MirrorReport:
-        """Deliver what is left, for so long at most; what then still waits stays on disk. An MLflow that is down is not waited for."""
+        """Deliver what is left, for so long at most; what then still waits stays on disk. An MLflow that is down is not waited for.
+
+        What is being delivered when the time is up is delivered: a thread that Python's end meets in compiled code (drawing, a database)
+        takes the whole process down, and with it the exit code of a grid that is complete.
+        """
         with self._wake:
             self._ending = True
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        self._given_up.set()
+        if self._thread.is_alive():
+            self._thread.join(LAST_DELIVERY_S)
         with self._wake:
-            self._given_up.set()
             left = list(self._pending.values())
         try:
             self._spool.keep_only(left)
@@ -203,4 +212,4 @@ class Mirror:
             self._notice(text)
 
 
-__all__ = ["Artifacts", "GridArtifacts", "Mirror", "MirrorReport"]
+__all__ = ["THREAD", "Artifacts", "GridArtifacts", "Mirror", "MirrorReport"]

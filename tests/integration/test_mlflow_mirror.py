@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ import pytest
 from cluster.services import mlflow as service
 from jobs.errors import InputError, OutOfReach
 from jobs.ledger.ledger import Ledger
+from jobs.plan import Trial
 from jobs.states import TrialState
 from jobs.store.open import open_store
 from jobs.tracker.database import ensure_database
-from jobs.tracker.mirror import Mirror
+from jobs.tracker.mirror import THREAD, Mirror
 from jobs.tracker.mlflow_writer import MlflowWriter
 from jobs.tracker.session import mirrored, probe_tracking, sync_grid
 from jobs.tracker.spool import Spool
@@ -86,6 +88,28 @@ def mirror_all(world: World, uri: str | None = None, **states: TrialState) -> li
         for trial in world.plan.trials:
             on_trial(trial, states.get(trial.key, DONE))
     return notices
+
+
+def test_the_delivery_under_way_ends_before_the_run_does_and_the_rest_waits_on_disk(world: World) -> None:
+    """Python's end in the middle of drawing a plot, in compiled code, would abort the process of a grid that is complete."""
+    drawing: list[str] = []
+
+    def slow(trial: Trial) -> dict[str, bytes]:
+        drawing.append(trial.key)
+        time.sleep(1.0)
+        return {}
+
+    mirror = Mirror(world.finish().plan, world.ledger, world.uri, world.spool, print, artifacts=slow)
+    mirror.start()
+    for trial in world.plan.trials:
+        mirror.trial_changed(trial, DONE)
+    wait_until(lambda: drawing, "the first plot")
+    report = mirror.finish(timeout_s=0.05)
+    assert all(thread.name != THREAD for thread in threading.enumerate())
+    assert len(drawing) == report.written
+    assert report.written + report.spooled == len(world.plan.trials)
+    assert report.spooled > 0
+    assert report.command
 
 
 # --- what is shown ---
