@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboards.places import axis_names
 from dashboards.results import document_of, flat
-from dashboards.tables import Table
+from dashboards.tables import Table, by_trial
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
 
@@ -40,8 +40,7 @@ def columns(plan: Plan) -> list[str]:
 def table(plan: Plan, ledger: Ledger) -> Table:
     """The rows, and how many of the trials that are to have some have none yet."""
     asked = {trial.key for trial in plan.trials if trial.fidelity is not None and trial.shake is not None}
-    found = rows(plan, ledger)
-    return Table(found, columns(plan), LABELS, len(asked), len(asked - {row["trial_key"] for row in found}))
+    return by_trial(rows(plan, ledger), columns(plan), LABELS, asked)
 
 
 def _measures(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

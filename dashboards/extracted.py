@@ -10,7 +10,7 @@ from dashboards.comparisons import LEVEL
 from dashboards.groups import ROLE_ORDER
 from dashboards.places import Place, axis_names, places
 from dashboards.results import document_of, flat
-from dashboards.tables import Table
+from dashboards.tables import Table, by_trial
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 
@@ -22,8 +22,7 @@ VALUES = ("before", "after", "delta", "delta_low", "delta_high", "p_value", "can
 def table(plan: Plan, ledger: Ledger) -> Table:
     """The rows, and how many of the trials that are to have some have none yet."""
     asked = {trial.key for trial in plan.trials if trial.extraction is not None and trial.shake is not None}
-    found = rows(plan, ledger)
-    return Table(found, columns(plan), LABELS, len(asked), len(asked - {row["trial_key"] for row in found}))
+    return by_trial(rows(plan, ledger), columns(plan), LABELS, asked)
 
 
 def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:

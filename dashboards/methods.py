@@ -81,9 +81,13 @@ def p_words(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _pooled_methods(groups: Groups) -> list[Group]:
+    return [group for members in groups.values() for group in members if group.role == "method" and len(group.pooled) == 1]
+
+
 def pooled_words(groups: Groups, tests: DomainTests) -> str:
     """What the pools over domains say of methods, in a sentence or two; empty where nothing is pooled."""
-    pooled = [group for members in groups.values() for group in members if group.role == "method" and len(group.pooled) == 1]
+    pooled = _pooled_methods(groups)
     if not pooled:
         return ""
     up = [group for group in pooled if group.summary().verdict == "amplified"]
@@ -99,8 +103,7 @@ def pooled_words(groups: Groups, tests: DomainTests) -> str:
 
 def pooled_up(groups: Groups) -> int:
     """In how many pools over domains an attack on a method became better."""
-    pooled = [group for members in groups.values() for group in members if group.role == "method" and len(group.pooled) == 1]
-    return sum(group.summary().verdict == "amplified" for group in pooled)
+    return sum(group.summary().verdict == "amplified" for group in _pooled_methods(groups))
 
 
 def amplified_controls(groups: Groups) -> dict[Role, list[str]]:

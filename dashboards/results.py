@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.places import Place, axis_names, places
-from dashboards.tables import Table
+from dashboards.tables import Table, by_trial
 from jobs.errors import Corrupt
 from jobs.graph import Node
 from jobs.keys import canonical_json
@@ -110,8 +110,7 @@ def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
 
 def table(plan: Plan, ledger: Ledger) -> Table:
     """The rows, and how many trials are not in them yet."""
-    found = rows(plan, ledger)
-    return Table(found, columns(plan), LABELS, len(plan.trials), len(plan.trials) - len({row["trial_key"] for row in found}))
+    return by_trial(rows(plan, ledger), columns(plan), LABELS, {trial.key for trial in plan.trials})
 
 
 def rows_of(plan: Plan, found: list[Cell]) -> list[dict[str, Any]]:

@@ -39,6 +39,15 @@ class Table:
     missing: int
 
 
+def by_trial(rows: Rows, columns: Sequence[str], labels: Sequence[str], asked: set[str]) -> Table:
+    """A table whose rows each belong to a trial.
+
+    Args:
+        asked: keys of the trials that are to have rows.
+    """
+    return Table(rows, columns, labels, len(asked), len(asked - {row["trial_key"] for row in rows}))
+
+
 def write(table: Table, form: str, *, color: bool = False) -> bytes:
     """The table as `table` (for people), `csv`, `json`, `parquet`, `markdown` or `latex`."""
     match form:
@@ -114,7 +123,7 @@ def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width:
         "after",
         "delta",
         "interval",
-        *("p (Holm)" if name == "p_holm" else "p" if name == "p_value" else name for name in more),
+        *(HEADS.get(name, name) for name in more),
     ):
         table.add_column(name, justify="right", no_wrap=True)
     if judged:
