@@ -15,7 +15,7 @@ from s2l_core.metrics.intervals import binomial_quantile
 
 SURELY = 0.999
 BY_CHANCE = 0.05
-"""One in twenty: with intervals of 95 %, half of that leaves upwards by chance; a control that does so more often is not quiet."""
+"""Of intervals of 95 %, one in twenty does not hold the truth, half of them on the upper side."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,17 @@ def control_cards(
 def moved(members: Sequence[Comparison]) -> bool | None:
     """True when training on the members themselves helped an attack, beyond what as many tries give by chance; None: not tried."""
     return bool(surviving(members)) if members else None
+
+
+def quiet(found: Sequence[Comparison]) -> bool:
+    """Whether attacks became better no more often than intervals of 95 % let them by chance in 97.5 % of grids."""
+    up = sum(each.verdict == "amplified" for each in found)
+    return not surviving(found) and up <= binomial_quantile(1 - BY_CHANCE / 2, len(found), BY_CHANCE / 2)
+
+
+def within_chance(found: Sequence[Shuffled]) -> bool:
+    """Whether AUCs of shuffled labels lie outside of their 95 % ranges no more often than chance puts them there."""
+    return sum(each.outside for each in found) <= binomial_quantile(SURELY, len(found), BY_CHANCE)
 
 
 # --- in sentences ---
@@ -156,12 +167,12 @@ def _noise_card(found: Sequence[Comparison], together: Mapping[Role, Sequence[st
 
 
 def _quiet_card(title: str, found: Sequence[Comparison], together: Sequence[str], done: str, otherwise: str) -> Card:
-    """A control in which attacks should not become better, more often than intervals of 95 % let them by chance."""
+    """A control in which attacks should not become better."""
     up = sum(each.verdict == "amplified" for each in found)
     words = f"{done}: amplified in {up} of {len(found)} comparisons."
     if together:
         return Card(title, "bad", f"{words} Over all domains together: {listed(together)}. {otherwise}")
-    if surviving(found) or up > BY_CHANCE * len(found):
+    if not quiet(found):
         return Card(title, "bad", f"{words} {otherwise}")
     return Card(title, "good", words + (" That is no more than chance gives." if up else ""))
 
@@ -171,7 +182,7 @@ def _shuffled_card(found: Sequence[Shuffled]) -> Card:
         return Card("Shuffled labels", "absent", "Not computed yet.")
     outside, mean = sum(each.outside for each in found), sum(each.auc for each in found) / len(found)
     words = f"With members and others named at random the AUC is {mean:.3f} on average, beyond its 95 % range in {outside} of {len(found)}."
-    if outside > binomial_quantile(SURELY, len(found), BY_CHANCE):
+    if not within_chance(found):
         return Card("Shuffled labels", "bad", f"{words} The tests themselves see what is not there.")
     return Card("Shuffled labels", "good", words)
 

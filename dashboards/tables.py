@@ -114,7 +114,7 @@ def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width:
 
     first: Mapping[str, Any] = rows[0] if rows else {}
     axes, keyed, judged = _axes(rows, labels[0]), "trial_key" in first, "verdict" in first
-    more = [name for name in ("p_holm", "p_value", "domains", "images") if name in first]
+    more = [name for name in ("p_holm", "p_value", "comparisons", "against", "domains", "images") if name in first]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in (*(["trial"] if keyed else []), *axes, *labels):
         table.add_column(name, no_wrap=True)
@@ -162,7 +162,7 @@ def to_latex(rows: Rows, columns: Sequence[str] = ()) -> bytes:
     return ("\n".join(parts) + "\n").encode()
 
 
-_COUNTS = ("domains", "trials", "images", "candidates", "n_member", "n_non_member", "n_pairs", "n_rejected")
+_COUNTS = ("comparisons", "against", "domains", "trials", "images", "candidates", "n_member", "n_non_member", "n_pairs", "n_rejected")
 _NUMBERS = ("before", "after", "delta", "interval", "p_holm", "p_value", *_COUNTS)
 
 

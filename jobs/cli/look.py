@@ -43,6 +43,7 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
 @click.option("--fidelity", is_flag=True, help="Instead: what the models draw, one row per trial x measure (docs/fidelity.md).")
 @click.option("--extraction", is_flag=True, help="Instead: which members they give back, one row per trial x rule x measure.")
 @click.option("--summary", is_flag=True, help="Instead: the table of a paper, one row per way x attack over all domains.")
+@click.option("--controls", is_flag=True, help="Instead: one row per control x way x attack: what it should do, and whether it did.")
 def results(
     grid: str,
     profile: str | None,
@@ -53,17 +54,19 @@ def results(
     fidelity: bool,
     extraction: bool,
     summary: bool,
+    controls: bool,
 ) -> None:
     """One row per trial x attack x metric: before, after, their difference with its interval, and a verdict.
 
     The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
     """
-    from dashboards import drawn, extracted, tables
+    from dashboards import controls_table, drawn, extracted, tables
     from dashboards import results as leakage
     from dashboards import summary as paper
 
-    makers = {"fidelity": drawn.table, "extraction": extracted.table, "summary": paper.table}
-    asked = [name for name, given in (("fidelity", fidelity), ("extraction", extraction), ("summary", summary)) if given]
+    makers = {"fidelity": drawn.table, "extraction": extracted.table, "summary": paper.table, "controls": controls_table.table}
+    given = {"fidelity": fidelity, "extraction": extraction, "summary": summary, "controls": controls}
+    asked = [name for name in makers if given[name]]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(f'--{name}' for name in asked)} are different tables; ask for one of them")
     plan = load_plan(grid, sets, profile)
