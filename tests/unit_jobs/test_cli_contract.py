@@ -22,7 +22,7 @@ OPTIONS = {
         *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
     },
     "status": {"--profile", "--set", "--store", "--json"},
-    "results": {"--profile", "--set", "--store", "--format", "--output", "-o", "--fidelity", "--extraction", "--summary"},
+    "results": {"--profile", "--set", "--store", "--format", "--output", "-o", "--fidelity", "--extraction", "--memorisation", "--summary"},
     "show": {"--grid", "--profile", "--set", "--store", "--json"},
     "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
     "verify": {"--store", "--repair", "--json"},
