@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dashboards.groups import ROLE_ORDER, ROLE_WORDS, Way
-from dashboards.memorised import documents_of
+from dashboards.memorised import Documents
 from dashboards.places import Place, places
 from dashboards.results import Cell
 from dashboards.words import setting_words
@@ -91,42 +91,57 @@ class Known:
         return sum(one.rank == 1 for one in self.domains)
 
 
+Found = tuple[Trial, dict[str, Any], dict[str, Any]]
+"""A trial whose model was asked, and what was found before and after."""
+
+
 def known(plan: Plan, ledger: Ledger, cells: Sequence[Cell]) -> Known | None:
     """What the report shows; None where no name was asked, or no answer is there yet."""
-    where = places(plan)
-    domains: dict[str, KnownDomain] = {}
-    ways: dict[tuple[Way, str], ChangedWay] = {}
-    seen: set[tuple[Way, str]] = set()
-    aucs = _aucs(cells)
-    for trial in plan.trials:
-        documents = documents_of(ledger, trial)
-        if documents is None or trial.memorisation is None:
-            continue
-        before, after = documents
-        unshaken: Node = trial.memorisation.parent("before") or trial.memorisation
-        domain = domains.setdefault(unshaken.key, _domain(plan, trial, before))
-        place = where[trial.key]
-        if place.role == "transfer":  # attacked on another domain; its own name is asked beside
-            continue
-        domain.aucs |= {attack: auc for attack, auc in aucs.get(trial.key, {}).items() if attack not in domain.aucs}
-        way = place.role, place.variant
-        if trial.shake is not None and (way, trial.memorisation.key) not in seen:
-            seen.add((way, trial.memorisation.key))
-            changed = ways.setdefault((way, domain.beside), ChangedWay(place))
-            changed.trials.append((trial.key, domain.domain, _asked(before, after)))
-    if not domains:
+    where, read = places(plan), Documents(ledger)
+    asked = [(trial, *found) for trial in plan.trials if (found := read.of(trial)) is not None]
+    if not asked:
         return None
-    ranked = sorted(domains.values(), key=lambda one: (-one.score, one.domain, one.beside))
-    attacks = list(dict.fromkeys(attack for one in ranked for attack in sorted(one.aucs)))
-    ordered = sorted(ways.values(), key=lambda way: ROLE_ORDER.index(way.place.role))
-    return Known(ranked[:MAX_ROWS], attacks, _agreements(ranked, attacks), ordered, max(0, len(ranked) - MAX_ROWS))
+    domains = _domains(plan, where, asked, _aucs(cells))
+    attacks = list(dict.fromkeys(attack for one in domains for attack in sorted(one.aucs)))
+    left_out = max(0, len(domains) - MAX_ROWS)
+    return Known(domains[:MAX_ROWS], attacks, _agreements(domains, attacks), _ways(where, asked), left_out)
+
+
+def _domains(plan: Plan, where: Mapping[str, Place], asked: Sequence[Found], aucs: Mapping[str, Mapping[str, float]]) -> list[KnownDomain]:
+    """One a name and un-shaken model, the highest score first."""
+    found: dict[str, KnownDomain] = {}
+    for trial, before, _ in asked:
+        assert trial.memorisation is not None
+        unshaken: Node = trial.memorisation.parent("before") or trial.memorisation
+        one = found.setdefault(unshaken.key, _domain(plan, trial, before))
+        if where[trial.key].role != "transfer":  # that is attacked on another domain's images
+            one.aucs = {**aucs.get(trial.key, {}), **one.aucs}
+    return sorted(found.values(), key=lambda one: (-one.score, one.domain, one.beside))
 
 
 def _domain(plan: Plan, trial: Trial, before: dict[str, Any]) -> KnownDomain:
     names = [name for name in ("model", "memorisation") if len(plan.axes.get(name, ())) > 1 and trial.axes.get(name) is not None]
-    domain = str(trial.axes.get("domain") or trial.settled.get("domain", before["name"]))
     beside = ", ".join(setting_words(name, trial.axes[name]) for name in names)
-    return KnownDomain(domain, beside, before["score"], before["ratio"], before["rank"], len(before["controls"]) + 1)
+    return KnownDomain(_own(trial), beside, before["score"], before["ratio"], before["rank"], len(before["controls"]) + 1)
+
+
+def _own(trial: Trial) -> str:
+    return str(trial.axes.get("domain") or trial.settled.get("domain", ""))
+
+
+def _ways(where: Mapping[str, Place], asked: Sequence[Found]) -> list[ChangedWay]:
+    """Each shaken model once, however many domains it is attacked on."""
+    found: dict[Way, ChangedWay] = {}
+    seen: set[tuple[Way, str]] = set()
+    for trial, before, after in asked:
+        place = where[trial.key]
+        way = place.role, place.variant
+        assert trial.memorisation is not None
+        if trial.shake is None or place.role == "transfer" or (way, trial.memorisation.key) in seen:
+            continue
+        seen.add((way, trial.memorisation.key))
+        found.setdefault(way, ChangedWay(place)).trials.append((trial.key, _own(trial), _asked(before, after)))
+    return sorted(found.values(), key=lambda way: ROLE_ORDER.index(way.place.role))
 
 
 def _aucs(cells: Sequence[Cell]) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ from typing import Any
 from dashboards.places import axis_names
 from dashboards.results import document_of, flat
 from dashboards.tables import Table, by_trial
+from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 
@@ -32,10 +33,10 @@ def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     `n_controls` names that the model never saw; `ratio`, the one over the other; `rank`, the name's place among itself and the controls (1:
     above them all). None has an interval.
     """
-    names = axis_names(plan)
+    names, read = axis_names(plan), Documents(ledger)
     found = []
     for trial in sorted(plan.trials, key=lambda trial: trial.key):
-        documents = documents_of(ledger, trial)
+        documents = read.of(trial)
         if documents is not None:
             place = {"trial_key": trial.key} | {name: flat(trial.axes.get(name)) for name in names}
             found += [place | row for row in _measures(*documents)]
@@ -47,15 +48,25 @@ def columns(plan: Plan) -> list[str]:
     return ["trial_key", *axis_names(plan), *LABELS, *VALUES]
 
 
-def documents_of(ledger: Ledger, trial: Trial) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """What was found before and after: one document twice where nothing is shaken; None while one is missing."""
-    node = trial.memorisation
-    if node is None:
-        return None
-    after = document_of(ledger, node, FILE)
-    unshaken = node.parent("before")
-    before = after if unshaken is None else document_of(ledger, unshaken, FILE)
-    return (before, after) if before is not None and after is not None else None
+class Documents:
+    """What was found of trials' names; each document is read once, however many trials share it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read: dict[str, dict[str, Any] | None] = {}
+
+    def of(self, trial: Trial) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Before and after: one document twice where nothing is shaken; None while one is missing."""
+        node = trial.memorisation
+        if node is None:
+            return None
+        after, before = self._document(node), self._document(node.parent("before") or node)
+        return (before, after) if before is not None and after is not None else None
+
+    def _document(self, node: Node) -> dict[str, Any] | None:
+        if node.key not in self._read:
+            self._read[node.key] = document_of(self._ledger, node, FILE)
+        return self._read[node.key]
 
 
 def _measures(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
