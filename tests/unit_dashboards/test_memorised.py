@@ -94,7 +94,7 @@ def test_the_report_lists_domains_by_score_with_what_attacks_find_and_how_far_th
     assert f"{found.above} of 6 names stand above every invented one" in text
     assert "proves nothing of any image" in text
     assert text.index("fosca") < text.index("alba")
-    assert "0.75 → 1 " in text
+    assert "0.750 → 1.000" in text
 
 
 def test_fewer_domains_than_six_have_no_rank_correlation(tmp_path: Path) -> None:
