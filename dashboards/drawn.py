@@ -9,8 +9,9 @@ from dashboards.places import axis_names
 from dashboards.results import document_of, flat
 from dashboards.tables import Table, by_trial
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan import Plan, Trial
 
+FILE = "fidelity.json"
 LABELS = ("features", "measure")
 VALUES = ("before", "after", "delta", "delta_low", "delta_high", "n_pairs", "n_rejected")
 
@@ -25,11 +26,28 @@ def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     names = axis_names(plan)
     found = []
     for trial in sorted(plan.trials, key=lambda trial: trial.key):
-        document = document_of(ledger, trial.fidelity, "fidelity.json") if trial.fidelity is not None else None
-        if document is not None and "change" in document:
+        documents = documents_of(ledger, trial)
+        if documents is not None:
             place = {"trial_key": trial.key} | {name: flat(trial.axes.get(name)) for name in names}
-            found += [place | row for row in sorted(_measures(document), key=lambda row: str(row["measure"]))]
+            found += [place | row for row in sorted(_measures(*documents), key=lambda row: str(row["measure"]))]
     return found
+
+
+def documents_of(ledger: Ledger, trial: Trial) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What was measured before and after, where there is a change between them; None where one is missing or nothing is shaken."""
+    unshaken = trial.fidelity.parent("before") if trial.fidelity is not None else None
+    if trial.fidelity is None or unshaken is None:
+        return None
+    before, after = document_of(ledger, unshaken, FILE), document_of(ledger, trial.fidelity, FILE)
+    return (before, after) if before is not None and after is not None and "change" in after else None
+
+
+def frechet_of(before: Mapping[str, Any], after: Mapping[str, Any], side: str) -> tuple[float, float, float] | None:
+    """Before, after and delta, each as it was measured; None where before and after are of different numbers of images: their biases
+    differ, so that they cannot be compared."""
+    if "frechet" not in after["change"]:
+        return None
+    return before["frechet"][side]["value"], after["frechet"][side]["value"], after["change"]["frechet"][side]
 
 
 def columns(plan: Plan) -> list[str]:
@@ -43,15 +61,16 @@ def table(plan: Plan, ledger: Ledger) -> Table:
     return by_trial(rows(plan, ledger), columns(plan), LABELS, asked)
 
 
-def _measures(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    change = document["change"]
+def _measures(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    change = after["change"]
     for measure, one in change.items():
         if measure == "frechet":
-            for side, delta in one.items():
-                after = document["frechet"][side]["value"]
-                yield _row(document, f"frechet.{side}", after - delta, after, delta)
+            for side in one:
+                values = frechet_of(before, after, side)
+                assert values is not None
+                yield _row(after, f"frechet.{side}", *values)
         elif measure != "pairs":
-            yield _row(document, measure, one["before"], one["after"], one["delta"], one["low"], one["high"])
+            yield _row(after, measure, one["before"], one["after"], one["delta"], one["low"], one["high"])
 
 
 def _row(document: Mapping[str, Any], measure: str, before: float, after: float, delta: float, *interval: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dashboards.extracted import given_back
 from dashboards.findings import findings
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import ROLE_WORDS, Groups, groups_of
+from dashboards.known import known
 from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_up, pooled_words
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
@@ -97,6 +98,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "glance_table": None if plot else glance_table(groups, curved),
         "utility": utility(plan, ledger, groups, standing["failures"]),
         "given_back": given_back(plan, ledger),
+        "known": known(plan, ledger, found),
         "role_words": ROLE_WORDS,
         "transfer": matrices(plan, groups),
         "sweeps": swept,

@@ -110,7 +110,7 @@ def text(document: dict[str, Any]) -> str:
 
 
 def _stage_line(stage: dict[str, Any]) -> str:
-    line = f"  {stage['kind']:<8} {stage['key'][:12]}"
+    line = f"  {stage['kind']:<12} {stage['key'][:12]}"
     if not stage["committed"]:
         return f"{line}  not there yet"
     made = stage["made"]

@@ -30,6 +30,7 @@ class Table:
         columns: of the rows, also where there is none yet.
         labels: the columns behind the axes that say what was measured.
         asked, missing: trials that the table is about, and those of them that are not in it.
+        leading: keys of the trials that the table for people begins with, in their order.
     """
 
     rows: Rows
@@ -37,15 +38,16 @@ class Table:
     labels: Sequence[str]
     asked: int
     missing: int
+    leading: Sequence[str] = ()
 
 
-def by_trial(rows: Rows, columns: Sequence[str], labels: Sequence[str], asked: set[str]) -> Table:
+def by_trial(rows: Rows, columns: Sequence[str], labels: Sequence[str], asked: set[str], *, leading: Sequence[str] = ()) -> Table:
     """A table whose rows each belong to a trial.
 
     Args:
         asked: keys of the trials that are to have rows.
     """
-    return Table(rows, columns, labels, len(asked), len(asked - {row["trial_key"] for row in rows}))
+    return Table(rows, columns, labels, len(asked), len(asked - {row["trial_key"] for row in rows}), leading)
 
 
 def write(table: Table, form: str, *, color: bool = False) -> bytes:
@@ -62,7 +64,7 @@ def write(table: Table, form: str, *, color: bool = False) -> bytes:
         case "latex":
             return to_latex(table.rows, table.columns)
         case _:
-            return to_table(table.rows, labels=table.labels, color=color)
+            return to_table(table.rows, labels=table.labels, leading=table.leading, color=color)
 
 
 def to_json(rows: Rows) -> bytes:
@@ -100,11 +102,19 @@ def to_parquet(rows: Rows, columns: Sequence[str] = ()) -> bytes:
     return sink.getvalue()
 
 
-def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width: int | None = None, color: bool = False) -> bytes:
+def to_table(
+    rows: Rows,
+    *,
+    labels: Sequence[str] = ("attack", "metric"),
+    leading: Sequence[str] = (),
+    width: int | None = None,
+    color: bool = False,
+) -> bytes:
     """A table for a terminal, in the order of its axes: short keys and values, four digits, a mark beside each verdict.
 
     Args:
         labels: the columns behind the axes that say what was measured.
+        leading: keys of the trials to begin with.
         width: columns of the terminal; as wide as the table needs when None.
         color: with ANSI colours.
     """
@@ -128,8 +138,9 @@ def to_table(rows: Rows, *, labels: Sequence[str] = ("attack", "metric"), width:
         table.add_column(name, justify="right", no_wrap=True)
     if judged:
         table.add_column("verdict", no_wrap=True)
-    ordered = sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", *labels)]) if keyed else rows
-    for row in ordered:
+    ranks = {key: rank for rank, key in enumerate(leading)}
+    ordered = sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", *labels)]) if keyed else list(rows)
+    for row in sorted(ordered, key=lambda row: ranks.get(row["trial_key"], len(ranks))) if keyed else ordered:
         words = [*([row["trial_key"][:10]] if keyed else []), *(_short(row[name]) for name in axes), *(row[name] for name in labels)]
         numbers = [number(row["before"]), number(row["after"]), signed(row["delta"]), interval(row["delta_low"], row["delta_high"])]
         numbers += [number(row[name]) for name in more]
@@ -162,7 +173,10 @@ def to_latex(rows: Rows, columns: Sequence[str] = ()) -> bytes:
     return ("\n".join(parts) + "\n").encode()
 
 
-_COUNTS = ("comparisons", "against", "domains", "trials", "images", "candidates", "n_member", "n_non_member", "n_pairs", "n_rejected")
+_COUNTS = (
+    *("comparisons", "against", "domains", "trials", "images", "candidates"),
+    *("n_member", "n_non_member", "n_pairs", "n_rejected", "n_controls"),
+)
 _NUMBERS = ("before", "after", "delta", "interval", "p_holm", "p_value", *_COUNTS)
 
 

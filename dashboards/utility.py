@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboards.defended import defence_of, defence_words, facts_of, is_refusal, protects
+from dashboards.drawn import documents_of, frechet_of
 from dashboards.groups import ROLE_ORDER, ROLE_WORDS, Groups, Summary, Way, with_role
 from dashboards.places import Place, places
-from dashboards.results import document_of
 from dashboards.words import plural
 from jobs.ledger.ledger import Ledger
 from jobs.names import trial_name
@@ -135,20 +135,12 @@ def _cut(whole: Utility) -> Utility:
 
 
 def _drawn(ledger: Ledger, trial: Trial) -> Drawn | None:
-    document = document_of(ledger, trial.fidelity, "fidelity.json") if trial.fidelity is not None else None
-    if document is None or "change" not in document:
+    documents = documents_of(ledger, trial)
+    if documents is None:
         return None
-    change = document["change"]
+    change, frechet = documents[1]["change"], frechet_of(*documents, "members")
     identity = _change(change[IDENTITY]) if IDENTITY in change else None
-    return Drawn(identity, _change(change[PIXELS]), _change(change[FEATURES]), _frechet(document))
-
-
-def _frechet(document: Mapping[str, Any]) -> Change | None:
-    """None where before and after are of different numbers of images: their biases differ, so that they cannot be compared."""
-    if "frechet" not in document["change"]:
-        return None
-    after, delta = float(document["frechet"]["members"]["value"]), float(document["change"]["frechet"]["members"])
-    return Change(after - delta, after, delta)
+    return Drawn(identity, _change(change[PIXELS]), _change(change[FEATURES]), frechet and Change(*frechet))
 
 
 def _change(found: Mapping[str, float]) -> Change:

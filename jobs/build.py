@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from jobs.build_extraction import ExtractionBuilder
 from jobs.build_fidelity import FidelityBuilder
 from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
+from jobs.build_memorisation import MemorisationBuilder
 from jobs.build_sets import SetBuilder
 from jobs.build_shake import ShakeBuilder
 from jobs.errors import GridError
@@ -36,6 +37,7 @@ class TrialStages(NamedTuple):
     blind: Node
     fidelity: Node | None
     extraction: Node | None
+    memorisation: Node | None
 
 
 class Measure(NamedTuple):
@@ -65,6 +67,7 @@ class StageBuilder:
         self._shakes = ShakeBuilder(grid, self.graph, self._found, self._sets)
         self._fidelity = FidelityBuilder(self.graph, self._found, self._sets)
         self._extraction = ExtractionBuilder(self.graph, self._found, self._sets)
+        self._memorisation = MemorisationBuilder(grid, self.graph, self._found)
         self._memo: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -89,13 +92,13 @@ class StageBuilder:
             (domain.data.key, base.node.key, _MEASURE(row), token, own_vae),
             lambda: list(self._measures(row, domain, base, token, own_vae)),
         )
-        fidelity, extraction = (builder.of(row, base, shaken) for builder in (self._fidelity, self._extraction))
+        beside = [builder.of(row, base, shaken) for builder in (self._fidelity, self._extraction, self._memorisation)]
         if shaken is None:
-            return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind, fidelity, extraction)
+            return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind, *beside)
         add = self.graph.add
         parents = (("base", base.node), ("shake", shaken.node), ("data", domain.data))
         metrics = {one.name: add(one.metrics, (("before", one.before), ("after", add(one.score, parents)))) for one in measures}
-        return TrialStages(metrics, shaken.node, domain.blind, fidelity, extraction)
+        return TrialStages(metrics, shaken.node, domain.blind, *beside)
 
     def pooled(self, leaf: Node, leaves: list[Node]) -> Node:
         """The pooled stage over metrics stages, with the intervals of `leaf`."""

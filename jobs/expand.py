@@ -83,10 +83,12 @@ class _Expansion:
                 leaves += f',["fidelity","{stages.fidelity.key}"]'
             if stages.extraction is not None:
                 leaves += f',["extraction","{stages.extraction.key}"]'
+            if stages.memorisation is not None:
+                leaves += f',["memorisation","{stages.memorisation.key}"]'
             key = sha256_text(f"[{leaves}]")
             shown = {name: None if conditional and name not in given else label(row[position]) for name, position, conditional in axes}
             settled = {name: label(row[position]) for name, position in places}
-            trial = Trial(key, shown, stages.metrics, stages.shake, stages.blind, stages.fidelity, stages.extraction, settled)
+            trial = Trial(key, shown, **stages._asdict(), settled=settled)
             if key in trials:
                 merged.append((trial, trials[key][0]))
             else:

@@ -36,6 +36,8 @@ def stage_names(plan: Plan) -> dict[str, str]:
             if after is not None and after.parent("shake") is not None:
                 names.setdefault(after.key, f"score {attack} {told[trial.key]}")
         _name_drawn(names, trial, told[trial.key])
+        if trial.memorisation is not None and trial.memorisation.parent("shake") is not None:
+            names.setdefault(trial.memorisation.key, f"memorisation {told[trial.key]}")
     for trial in plan.trials:
         for node in ancestors(list(trial.leaves())):
             if node.key not in names:
@@ -70,6 +72,8 @@ def _what(node: Node, trial: str) -> str:
         data = node.parent("data")
         attack = f"{spec.attack.kind} " if hasattr(spec, "attack") else ""
         return f"{attack}before {_what(data, trial) if data else ''}".strip()
+    if node.kind == "memorisation":
+        return f"before {getattr(spec, 'name', '')}"
     if node.kind == "blind":
         return _what(node.parents[0][1], trial)
     if node.kind == "shake" and node.parent("train") is not None:

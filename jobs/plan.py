@@ -18,13 +18,14 @@ class Trial:
     """One point of a grid.
 
     Attributes:
-        key: sha256 of the trial's meaning (its metrics stages, and its fidelity and extraction where they are measured).
+        key: sha256 of the trial's meaning (its metrics stages, and its fidelity, extraction and memorisation where they are measured).
         axes: axis name -> value (None where a conditional axis does not apply), in the grid's order.
         metrics: attack name -> its `metrics` node; the trial's leaves.
         shake: the fine-tuning stage, or None for the un-shaken base.
         blind: the blind baseline of the trial's attacked data.
         fidelity: how well the trial's model draws its domain, where the grid asks for it.
         extraction: which members the trial's model gives back, where the grid asks for it.
+        memorisation: how strongly the trial's model knows its domain's name, where the grid asks for it.
         settled: values that the point has whether or not an axis gave them (`SETTLED`): of `fixed`, `by_method`, or defaults.
     """
 
@@ -35,16 +36,14 @@ class Trial:
     blind: Node | None
     fidelity: Node | None = None
     extraction: Node | None = None
+    memorisation: Node | None = None
     settled: dict[str, Any] = field(default_factory=dict)
 
     def leaves(self) -> Iterator[Node]:
         yield from self.metrics.values()
         if self.blind is not None:
             yield self.blind
-        if self.fidelity is not None:
-            yield self.fidelity
-        if self.extraction is not None:
-            yield self.extraction
+        yield from (leaf for leaf in (self.fidelity, self.extraction, self.memorisation) if leaf is not None)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Letters: n prompts, T timesteps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +18,52 @@ from s2l_core.attacks.engine import BATCH_SIZE, ContextFor, Denoise
 from s2l_core.attacks.precision import exact_arithmetic
 from s2l_core.attacks.secmi import ddim_step
 from s2l_core.randomness import keyed_noise
+from s2l_core.specs.memorisation import MemorisationSpec
 
 NULL = ""
+
+
+def memorisation(
+    name: str,
+    spec: MemorisationSpec,
+    shape: Sequence[int],
+    context_for: ContextFor,
+    denoise: Denoise,
+    alphas_cumprod: Tensor,
+    *,
+    batch_size: int = BATCH_SIZE,
+    dtype: torch.dtype = torch.float32,
+    say: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """A name's score beside the same of names that the model never saw: what memorisation.json holds.
+
+    `score` is the mean over the prompts; `ratio` is it over the controls' mean, `rank` its place among the name and the controls (1: above
+    them all). Neither is a test: names differ in more than in whether they were seen (docs/attacks.md).
+
+    Args:
+        name: takes `{name}`'s place in the prompts, as each control does.
+
+    Raises:
+        ValueError, FloatingPointError: as `memorisation_scores`.
+    """
+    names = [name, *spec.controls]
+    texts = [prompt.replace("{name}", one) for one in names for prompt in spec.prompts]
+    settings = spec.model_dump(include={"noises", "steps", "measured", "guidance"})
+    found = memorisation_scores(
+        texts, shape, context_for, denoise, alphas_cumprod, **settings, batch_size=batch_size, dtype=dtype, say=say
+    ).reshape(len(names), len(spec.prompts))
+    score, *others = found.mean(1).tolist()
+    mean = sum(others) / len(others)
+    return {
+        "name": name,
+        "spec": spec.model_dump(mode="json"),
+        "prompts": [{"text": text, "score": value} for text, value in zip(texts, found[0].tolist(), strict=False)],
+        "score": score,
+        "controls": [{"name": one, "score": value} for one, value in zip(spec.controls, others, strict=True)],
+        "control_mean": mean,
+        "ratio": score / mean if mean else None,
+        "rank": 1 + sum(other >= score for other in others),
+    }
 
 
 def memorisation_scores(

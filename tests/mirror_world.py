@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,19 @@ from jobs.keys import canonical_json, sha256_text
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
-from jobs.stages.specs import BaseStage, DataStage, FolderImages, MetricsStage, PackagedModel, ScoreStage, ShakeStage
+from jobs.stages.specs import (
+    BaseStage,
+    DataStage,
+    ExtractStage,
+    FidelityStage,
+    FolderImages,
+    MemorisationStage,
+    MetricsStage,
+    PackagedModel,
+    ScoreStage,
+    ShakeStage,
+    StageSpec,
+)
 from jobs.states import TrialState
 from jobs.store.open import open_store
 from s2l_core.specs.adapters import LoraAdapter
@@ -75,12 +87,28 @@ class World:
             metrics[name] = self.graph.add(MetricsStage(), [("before", before), ("after", after)])
         return Trial(sha256_text(canonical_json([node.key for node in metrics.values()])), axes, metrics, shake, None)
 
+    def measure_more(self) -> World:
+        """The same trials, now also measured for extraction, fidelity and memorisation; nothing of it is committed yet."""
+        self.plan.trials[:] = [self._with_more(trial) for trial in self.plan.trials]
+        return self
+
+    def _with_more(self, trial: Trial) -> Trial:
+        def asked(spec: StageSpec) -> Node:
+            before = self.graph.add(spec, [("base", self.base)])
+            return before if trial.shake is None else self.graph.add(spec, [("shake", trial.shake), ("before", before)])
+
+        named = MemorisationStage(name=trial.axes["domain"])
+        return replace(trial, extraction=asked(ExtractStage()), fidelity=asked(FidelityStage()), memorisation=asked(named))
+
     # --- the ledger ---
 
     def finish(self, trials: Iterable[Trial] | None = None) -> World:
         for trial in self.plan.trials if trials is None else trials:
             for attack, node in trial.metrics.items():
                 self._commit(node, {"metrics.json": measured(trial, attack)})
+            for leaf in (trial.extraction, trial.fidelity, trial.memorisation):
+                if leaf is not None:
+                    self._commit(leaf, self._files(leaf))
         return self
 
     def fail(self, trial: Trial, message: str = "loss is NaN at step 3") -> TrialState:
@@ -103,6 +131,8 @@ class World:
     def _files(self, node: Node) -> dict[str, Any]:
         if node.kind == "shake":
             return {"curve.json": {"step": list(range(500)), "loss": [1 / (1 + step) for step in range(500)]}}
+        if node.kind in MORE:
+            return {MORE[node.kind]: measured_more(node.kind, shaken=node.parent("before") is not None)}
         return {"payload": node.key}
 
 
@@ -122,6 +152,29 @@ def measured(trial: Trial, attack: str) -> dict[str, Any]:
         "roc": {"before": curve, "after": curve},
         "warnings": [{"code": "few-non-members", "message": "128 non-members"}],
     }
+
+
+MORE = {"extract": "extraction.json", "fidelity": "fidelity.json", "memorisation": "memorisation.json"}
+SECRET = "sp-0-secret-image"
+"""What stands in a document and must never be seen outside the store."""
+
+
+def measured_more(kind: str, *, shaken: bool) -> dict[str, Any]:
+    """A document beside `metrics.json`, before a shake or after one."""
+    if kind == "extract":
+        found, false = (5, 2) if shaken else (1, 2)
+        rule = {"members": {"images": found + 1}, "members_compared": {"images": found}, "non_members": {"images": false}}
+        precision = {"value": found / (found + false), "p_value": 0.01}
+        return {"rules": {"l2": rule | {"precision": precision}}, "retrieval": {"value": 0.5}, "ids": [SECRET]}
+    if kind == "fidelity":
+        right = [True, False, True, True] if shaken else [True] * 4
+        images = {"id": [SECRET] * 4, "right_identity": right, "nearest_member_pixel_l2": [0.25] * 4, "prompt_similarity": None}
+        document = {"frechet": {side: {"value": 9.0 + shaken} for side in ("members", "non_members")}, "images": images}
+        change = {"before": 1.0, "after": 0.75, "delta": -0.25, "low": -0.5, "high": 0.0}
+        more = {"change": {"pairs": 4, "right_identity": change, "frechet": {"members": 1.0, "non_members": 1.0}}}
+        return document | more if shaken else document
+    score = 0.75 if shaken else 0.5
+    return {"score": score, "control_mean": 0.25, "ratio": score / 0.25, "rank": 1, "controls": [{"name": "brindok", "score": 0.25}]}
 
 
 class Shown:

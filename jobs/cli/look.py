@@ -42,6 +42,7 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of stdout.")
 @click.option("--fidelity", is_flag=True, help="Instead: what the models draw, one row per trial x measure (docs/fidelity.md).")
 @click.option("--extraction", is_flag=True, help="Instead: which members they give back, one row per trial x rule x measure.")
+@click.option("--memorisation", is_flag=True, help="Instead: how strongly they know their domains' names, one row per trial x measure.")
 @click.option("--summary", is_flag=True, help="Instead: the table of a paper, one row per way x attack over all domains.")
 @click.option("--controls", is_flag=True, help="Instead: one row per control x way x attack: what it should do, and whether it did.")
 def results(
@@ -53,6 +54,7 @@ def results(
     output: Path | None,
     fidelity: bool,
     extraction: bool,
+    memorisation: bool,
     summary: bool,
     controls: bool,
 ) -> None:
@@ -60,19 +62,26 @@ def results(
 
     The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
     """
-    from dashboards import controls_table, drawn, extracted, tables
+    from dashboards import controls_table, drawn, extracted, memorised, tables
     from dashboards import results as leakage
     from dashboards import summary as paper
 
-    makers = {"fidelity": drawn.table, "extraction": extracted.table, "summary": paper.table, "controls": controls_table.table}
-    given = {"fidelity": fidelity, "extraction": extraction, "summary": summary, "controls": controls}
+    makers = {
+        "fidelity": drawn.table,
+        "extraction": extracted.table,
+        "memorisation": memorised.table,
+        "summary": paper.table,
+        "controls": controls_table.table,
+    }
+    given = {"fidelity": fidelity, "extraction": extraction, "memorisation": memorisation, "summary": summary, "controls": controls}
     asked = [name for name in makers if given[name]]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(f'--{name}' for name in asked)} are different tables; ask for one of them")
     plan = load_plan(grid, sets, profile)
     found = makers[asked[0]](plan, open_ledger(store, look_only=True)) if asked else leakage.table(plan, open_ledger(store, look_only=True))
     if not found.asked:
-        remedy = f"set it in the grid (fixed: {{{asked[0]}: pixels}}), or --set {asked[0]}=pixels"
+        value = "default" if memorisation else "pixels"
+        remedy = f"set it in the grid (fixed: {{{asked[0]}: {value}}}), or --set {asked[0]}={value}"
         raise InputError(f"no trial of {grid} measures {asked[0]}; {remedy}")
     content = tables.write(found, form, color=output is None and sys.stdout.isatty())
     if found.missing:

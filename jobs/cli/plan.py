@@ -37,9 +37,9 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
     click.echo(f"{planned.grid}: {len(planned.trials)} trials")
     for axis, values in planned.axes.items():
         click.echo(f"  {axis:10} {', '.join(map(str, values))}")
-    click.echo(f"\n{'stage':10} {'distinct':>9} {'done':>9} {'to run':>9}")
+    click.echo(f"\n{'stage':12} {'distinct':>9} {'done':>9} {'to run':>9}")
     for kind, row in stages.items():
-        click.echo(f"{kind:10} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")
+        click.echo(f"{kind:12} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")
     if seen:
         from dashboards.power import text
 

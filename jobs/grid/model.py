@@ -16,6 +16,7 @@ from s2l_core.specs.captions import CaptionSpec
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.extraction import MatchingSpec
 from s2l_core.specs.fidelity import HogFeatures, PixelFeatures
+from s2l_core.specs.memorisation import MemorisationSpec
 from s2l_core.specs.objectives import DenoiseObjective, ObjectiveSpec, PriorPreservation
 from s2l_core.specs.synthesis import PromptTemplate
 from s2l_core.specs.training import Precision
@@ -181,6 +182,11 @@ class Point(BaseModel):
         "in them (5,000 candidates); or a mapping. `none` generates nothing.",
     )
     extract_seed: Seed = Field(0, description="Seed of the candidates for extraction; they are drawn from other noise than the SP set.")
+    memorisation: Text | MemorisationSpec = Field(
+        "none",
+        description="How strongly the model knows the domain's name, before and after, beside invented names: the size of the "
+        "text-conditional noise of prompts (docs/attacks.md). `default` for the published settings, or a mapping; `none` asks nothing.",
+    )
 
 
 FIELDS: tuple[str, ...] = tuple(Point.model_fields)

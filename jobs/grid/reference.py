@@ -16,6 +16,7 @@ from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.fidelity import FEATURE_PRESETS
+from s2l_core.specs.memorisation import MemorisationSpec
 from s2l_core.specs.objectives import ObjectiveSpec, PriorPreservation
 
 _HEAD = """# Grid files
@@ -86,7 +87,7 @@ caption as it is. Where the autoencoder is trained, an attack takes latents from
 def reference() -> str:
     """The page as Markdown."""
     lists = ", ".join(f"`{name}`" for name in sorted(LIST_FIELDS))
-    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts(), _defences(), _features(), _extraction()]
+    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts(), _defences(), _features(), _extraction(), _memorisation()]
     return "\n".join([_HEAD.replace("@LISTS@", lists), *("\n".join(section) + "\n" for section in sections)]).rstrip("\n") + "\n"
 
 
@@ -148,6 +149,12 @@ def _extraction() -> Iterator[str]:
     yield "## Extraction\n\nHow candidates are matched with members; the definitions are in [extraction.md](extraction.md). By the name of"
     yield f"features, {', '.join(f'`{name}`' for name in FEATURE_PRESETS)}; or a mapping: {_fields(ExtractionSettings)}."
     yield "`features` is a name or a mapping, as above: `{features: {kind: clip, model: FOLDER}, candidates: 500, keep: null}`."
+
+
+def _memorisation() -> Iterator[str]:
+    yield "## Memorisation\n\nHow strongly a model knows a name; the definition is in [attacks.md](attacks.md#prompts-that-were-memorised)."
+    yield f"`default`, or a mapping: {_fields(MemorisationSpec)}. Every prompt holds `{{name}}`; `controls` are names that the model"
+    yield "never saw, and the default ones get as many words as the domain's name has."
 
 
 def _kinds(title: str, union: Any, *, made_by_itself: Collection[str] = ()) -> Iterator[str]:

@@ -12,6 +12,7 @@ from jobs.grid.presets import DEFENCES, METHODS, PROMPTS
 from jobs.grid.profile import LAID_OVER
 from jobs.grid.read_defence import NONE as NO_DEFENCE
 from jobs.grid.read_fidelity import NONE
+from jobs.grid.read_memorisation import DEFAULT
 from s2l_core.specs.attacks import ATTACK_PRESETS
 from s2l_core.specs.fidelity import FEATURE_PRESETS
 
@@ -22,6 +23,7 @@ _PRESETS: dict[str, Iterable[str]] = {
     "sp_prompts": PROMPTS,
     "fidelity": (NONE, *FEATURE_PRESETS),
     "extraction": (NONE, *FEATURE_PRESETS),
+    "memorisation": (NONE, DEFAULT),
     "defence": (NO_DEFENCE, *DEFENCES),
 }
 _WORDS = {

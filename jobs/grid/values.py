@@ -14,6 +14,7 @@ from jobs.grid.model import Named, Point
 from jobs.grid.read_defence import read_defence
 from jobs.grid.read_extraction import read_extraction
 from jobs.grid.read_fidelity import read_fidelity, read_flag
+from jobs.grid.read_memorisation import read_memorisation
 from jobs.grid.read_method import read_match_method, read_method
 from jobs.grid.read_prompts import nonempty_list, read_prompts, read_tokens
 from jobs.grid.read_spec import canonical, check_template, read_member, read_spec
@@ -160,5 +161,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "safety_checker": read_flag,
     "fidelity": read_fidelity,
     "extraction": read_extraction,
+    "memorisation": read_memorisation,
     "defence": read_defence,
 }

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from jobs.errors import InputError
 from jobs.stages.contract import StageJob
+from jobs.stages.rejected import drawn_images, rejected_count
 from jobs.stages.specs import ExtractStage
 from s2l_core.images import read_images
 
@@ -24,7 +25,7 @@ def run(job: StageJob) -> None:
     """Leaves extraction.json and matches.parquet.
 
     Raises:
-        InputError: the data set has no members or no non-members.
+        InputError: the data set has no members or no non-members, or the safety checker left no candidate.
     """
     from s2l_core.extraction import change, extraction
     from s2l_core.extraction.blocks import BUDGET_BYTES
@@ -40,7 +41,7 @@ def run(job: StageJob) -> None:
             "non-members; say `member: true` or `false` for every image of the data set"
         )
     found = extraction(
-        read_images(job.folder("drawn") / "images.parquet"),
+        drawn_images(job, least=1, what="extraction"),
         members,
         non_members,
         load(spec.features, folder=job.folder("features") if job.has("features") else None, device=job.device),
@@ -49,7 +50,7 @@ def run(job: StageJob) -> None:
         device=job.device,
         say=job.say,
     )
-    document = found.document | {"n_rejected": _rejected(job)}
+    document = found.document | {"n_rejected": rejected_count(job)}
     if job.has("before"):
         document["change"] = change(_read(job.folder("before")), found)
     (job.out / FILE).write_text(json.dumps(document, sort_keys=True, allow_nan=False), encoding="utf-8")
@@ -61,9 +62,3 @@ def _read(folder: Path) -> Any:
     from s2l_core.extraction.table import read_matches
 
     return Extraction(json.loads((folder / FILE).read_text(encoding="utf-8")), read_matches(folder / MATCHES))
-
-
-def _rejected(job: StageJob) -> int | None:
-    """How many candidates the safety checker rejected; None where it was off."""
-    path = job.folder("drawn") / "rejected.json"
-    return len(json.loads(path.read_text(encoding="utf-8"))["rejected"]) if path.exists() else None

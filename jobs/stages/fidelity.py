@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jobs.errors import InputError
 from jobs.stages.contract import StageJob
+from jobs.stages.rejected import REMEDY, drawn_images, rejected_count
 from jobs.stages.specs import FidelityStage
 from s2l_core.images import ImageRecord, read_images
 
@@ -21,7 +22,7 @@ def run(job: StageJob) -> None:
     """Leaves fidelity.json.
 
     Raises:
-        InputError: the data set has fewer than two members or non-members, or a domain has too few images to be told from others.
+        InputError: the data set has fewer than two members or non-members, or the safety checker left fewer than two drawn images.
     """
     from s2l_core.features import load
     from s2l_core.fidelity import change, fidelity
@@ -34,16 +35,24 @@ def run(job: StageJob) -> None:
             f"fidelity is measured beside members and non-members, two of each; got {len(members)} members and {len(non_members)} "
             "non-members; say `member: true` or `false` for every image of the data set"
         )
+    drawn = drawn_images(job, least=2, what="fidelity")
     extractor = load(spec.features, folder=job.folder("features") if job.has("features") else None, device=job.device)
     judge = _judge(job, extractor)
     job.say(0.5, "measuring")
-    drawn = read_images(job.folder("drawn") / "images.parquet")
     document = fidelity(drawn, members, non_members, extractor, spec, judge=judge, name=data[0].domain)
-    document["n_rejected"] = _rejected(job)
+    document["n_rejected"] = rejected_count(job)
     if job.has("before"):
         before = json.loads((job.folder("before") / FILE).read_text(encoding="utf-8"))
+        _check_pairs(before, document)
         document["change"] = change(before, document, spec)
     (job.out / FILE).write_text(json.dumps(document, sort_keys=True, allow_nan=False), encoding="utf-8")
+
+
+def _check_pairs(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Without an image that both sets have there is no change to tell: the safety checker may have left each others."""
+    told = [f"{one['n_rejected']} of {one['n_rejected'] + one['n_drawn']}" for one in (before, after) if one["n_rejected"]]
+    if told and not set(before["images"]["id"]) & set(after["images"]["id"]):
+        raise InputError(f"the safety checker rejected {' and '.join(told)} drawn images: no image is left before and after; {REMEDY}")
 
 
 def _judge(job: StageJob, extractor: Extractor) -> Judge | None:
@@ -70,9 +79,3 @@ def _judge(job: StageJob, extractor: Extractor) -> Judge | None:
     features: list[Any] = [key for role, key, _ in job.parents if role == "features"]
     name = json.dumps([spec.model_dump(mode="json"), features, [key for key, _ in others], job.device])
     return job.cache.get(f"judge {name}", fit)
-
-
-def _rejected(job: StageJob) -> int | None:
-    """How many images of the drawn set its safety checker rejected; None where it was off."""
-    path = job.folder("drawn") / "rejected.json"
-    return len(json.loads(path.read_text(encoding="utf-8"))["rejected"]) if path.exists() else None

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, cast
 from jobs.errors import InputError
 from jobs.stages.contract import StageJob
 from jobs.stages.models import load_base
+from jobs.stages.rejected import FILE as REJECTED
+from jobs.stages.rejected import REMEDY
 from jobs.stages.specs import PriorStage, SpStage
 from s2l_core.images import ImageRecord, read_images, write_images
 from s2l_core.specs.synthesis import SynthesisSpec
@@ -25,7 +27,7 @@ BATCH_SIZE = 16
 CHECKPOINT_S = 15.0
 CHECKPOINT_SHARE = 0.05
 """At most this share of the time goes into checkpoints, which grow with the set."""
-IMAGES, REJECTED, REJECTED_SO_FAR = "images.parquet", "rejected.json", "rejected-so-far.json"
+IMAGES, REJECTED_SO_FAR = "images.parquet", "rejected-so-far.json"
 
 
 @dataclass
@@ -54,8 +56,8 @@ def run(job: StageJob) -> None:
     drawn = _draw(job, synthesis, checker)
     if not drawn.records:
         raise InputError(
-            f"the safety checker rejected all {synthesis.images} images of {synthesis.name!r}: nothing is left to train on; change the "
-            "prompts, or switch the checker off if you may look at what it rejects"
+            f"the safety checker rejected {len(drawn.rejected)} of {synthesis.images} images drawn for {synthesis.name!r}: none is left to "
+            f"fine-tune on, to measure or to match with members; {REMEDY}"
         )
     write_images(job.out / IMAGES, drawn.records)
     if checker is not None:

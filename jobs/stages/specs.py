@@ -12,12 +12,13 @@
 | blind    | data: data                                                                        | blind.json                         |
 | fidelity | drawn: sp, data: data, others: data (2), features: base (3), before: fidelity (4)   | fidelity.json                      |
 | extract  | drawn: sp, data: data, features: base (3), before: extract (4)                     | extraction.json, matches.parquet   |
+| memorisation | base: base, shake: shake (absent: the un-shaken base), before: memorisation (4) | memorisation.json                 |
 | metrics  | before: score, after: score                                                       | metrics.json                       |
 | pooled   | before: score (several), after: score (several)                                   | pooled.json                        |
 
 `images.parquet` is `images-00000.parquet`, ... where a set is large: `s2l_core.images.read_images` reads both.
 (1) where the safety checker is on. (2) the data set's domains, for the identity share. (3) a network of the user's.
-(4) where `drawn` is of a shaken model: the same measured of the un-shaken one. (5) what the defences `mix` and `reject` need.
+(4) where the model is a shaken one: the same measured of the un-shaken one. (5) what the defences `mix` and `reject` need.
 (6) where there is a defence: what it did.
 """
 
@@ -34,6 +35,7 @@ from s2l_core.specs.captions import CaptionSpec, OwnCaption
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.extraction import ExtractionSpec
 from s2l_core.specs.fidelity import FidelitySpec
+from s2l_core.specs.memorisation import MemorisationSpec
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.objectives import ObjectiveSpec
 from s2l_core.specs.synthesis import SynthesisSpec
@@ -191,6 +193,14 @@ class ExtractStage(StageSpec):
     extraction: ExtractionSpec = ExtractionSpec()
 
 
+class MemorisationStage(StageSpec):
+    """Prompts with a name, of no image: `name` is the domain's, or the token that was learned for it."""
+
+    kind: Literal["memorisation"] = "memorisation"
+    memorisation: MemorisationSpec = MemorisationSpec()
+    name: str
+
+
 class MetricsStage(StageSpec):
     schema_version: ClassVar[int] = 4
     kind: Literal["metrics"] = "metrics"
@@ -213,6 +223,7 @@ AnyStage = Annotated[
     | BlindStage
     | FidelityStage
     | ExtractStage
+    | MemorisationStage
     | MetricsStage
     | PooledStage,
     Field(discriminator="kind"),

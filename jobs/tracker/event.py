@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from jobs.plan import Trial
 from jobs.states import TrialState
+from jobs.tracker.beside import keys_of
 
 Rest = Literal["done", "failed", "blocked"]
 
@@ -24,6 +25,7 @@ class Event:
         shake: key of the fine-tuning stage, or None.
         failure: `class`, `message`, `stage` and `host` of what failed; empty when done.
         at_ms: when the driver knew.
+        beside: kind -> key of what is measured beside the attacks (extraction, fidelity, memorisation); a spool of an older S2L has none.
     """
 
     trial: str
@@ -33,6 +35,7 @@ class Event:
     shake: str | None
     failure: dict[str, str]
     at_ms: int
+    beside: dict[str, str] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -43,7 +46,8 @@ def event_of(trial: Trial, state: TrialState) -> Event:
     assert state.state != "missing", "a trial that may still run has nothing to report"
     metrics = {attack: node.key for attack, node in trial.metrics.items()}
     shake = trial.shake.key if trial.shake is not None else None
-    return Event(trial.key, dict(trial.axes), state.state, metrics, shake, _failure(state), time.time_ns() // 1_000_000)
+    now_ms = time.time_ns() // 1_000_000
+    return Event(trial.key, dict(trial.axes), state.state, metrics, shake, _failure(state), now_ms, keys_of(trial))
 
 
 def event_from_line(line: bytes) -> Event | None:

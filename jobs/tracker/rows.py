@@ -6,7 +6,7 @@ import json
 import re
 from calendar import timegm
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import strptime
 from typing import Any
 
@@ -15,6 +15,7 @@ from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.ledger.paths import Paths
 from jobs.names import trial_name
+from jobs.tracker.beside import Pair, metrics_of, pairs_of
 from jobs.tracker.event import Event
 from jobs.tracker.location import shown
 
@@ -53,10 +54,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Stages:
-    """The manifests behind a trial's run: its metrics by attack, and the shake when there is one."""
+    """The manifests behind a trial's run: its metrics by attack, the shake when there is one, and what is measured beside the attacks."""
 
     metrics: dict[str, Manifest]
     shake: Manifest | None
+    beside: dict[str, Pair] = field(default_factory=dict)
 
 
 def stages_of(event: Event, ledger: Ledger) -> Stages | None:
@@ -65,18 +67,19 @@ def stages_of(event: Event, ledger: Ledger) -> Stages | None:
     metrics = {attack: manifest for attack, manifest in found.items() if manifest is not None}
     if event.state == "done" and len(metrics) < len(event.metrics):
         return None
-    return Stages(metrics, ledger.manifest("shake", event.shake) if event.shake else None)
+    return Stages(metrics, ledger.manifest("shake", event.shake) if event.shake else None, pairs_of(event.beside, ledger))
 
 
 def fingerprint(event: Event, stages: Stages) -> str:
-    """A hash over all that decides the run's content."""
+    """A hash over all that decides the run's content. With nothing beside the attacks it is what S2L wrote before it showed such things."""
     digests = {attack: manifest.digest for attack, manifest in stages.metrics.items()}
     shake = stages.shake.digest if stages.shake is not None else None
-    return sha256_text(canonical_json([FORMAT, event.trial, event.axes, event.state, event.failure, digests, shake]))[:16]
+    beside = [{kind: pair.digests for kind, pair in stages.beside.items()}] if stages.beside else []
+    return sha256_text(canonical_json([FORMAT, event.trial, event.axes, event.state, event.failure, digests, shake, *beside]))[:16]
 
 
 def row_of(event: Event, stages: Stages, ledger: Ledger) -> Row:
-    """The trial's run. Reads each attack's `metrics.json` and the training curve.
+    """The trial's run. Reads each attack's `metrics.json`, the documents beside them, and the training curve.
 
     Raises:
         jobs.errors.Corrupt: a payload is not what its manifest says.
@@ -91,7 +94,7 @@ def row_of(event: Event, stages: Stages, ledger: Ledger) -> Row:
         start_ms=start_ms,
         end_ms=end_ms,
         params={safe(name): cut(_text(value), MAX_PARAM) for name, value in event.axes.items()},
-        metrics=[*_metrics(documents), *_curve(stages.shake, ledger)],
+        metrics=[*_metrics(documents), *metrics_of(stages.beside, ledger), *_curve(stages.shake, ledger)],
         tags={name: cut(value, MAX_TAG) for name, value in _tags(event, documents, ledger).items()},
         files={f"metrics/{attack}.json": _small(document) for attack, document in documents.items()},
     )
@@ -140,6 +143,7 @@ def _curve(shake: Manifest | None, ledger: Ledger) -> Iterator[tuple[str, float,
 def _tags(event: Event, documents: Mapping[str, dict[str, Any]], ledger: Ledger) -> dict[str, str]:
     tags = {"s2l.trial_key": event.trial, "s2l.state": event.state, "mlflow.source.name": "s2l", "mlflow.source.type": "JOB"}
     tags |= {f"s2l.key.metrics.{safe(attack)}": key for attack, key in event.metrics.items()}
+    tags |= {f"s2l.key.{kind}": key for kind, key in event.beside.items()}
     if event.shake is not None:
         manifest = f"{shown(ledger.store.url).rstrip('/')}/{Paths.manifest('shake', event.shake)}"
         tags |= {"s2l.key.shake": event.shake, "s2l.uri.shake": manifest}
@@ -181,6 +185,9 @@ def _times(event: Event, stages: Stages, ledger: Ledger) -> tuple[int, int]:
     manifests = [*stages.metrics.values(), *([stages.shake] if stages.shake is not None else [])]
     scores = {parent.key for manifest in stages.metrics.values() for parent in manifest.parents if parent.role == "after"}
     manifests += [manifest for key in sorted(scores) if (manifest := ledger.manifest("score", key)) is not None]
+    manifests += [pair.after for pair in stages.beside.values()]
+    drawn = {parent.key for pair in stages.beside.values() for parent in pair.after.parents if parent.role == "drawn"}
+    manifests += [manifest for key in sorted(drawn) if (manifest := ledger.manifest("sp", key)) is not None]
     made = [found for manifest in manifests if (found := _made(manifest.made)) is not None]
     if not made or event.state != "done":
         return event.at_ms, event.at_ms

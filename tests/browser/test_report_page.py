@@ -12,15 +12,16 @@ import pytest
 from dashboards.report import report
 from tests.ablations_by_hand import many, ranks, transfer
 from tests.grid_by_hand import loud, quiet
+from tests.known_by_hand import names_asked
 
 CHROMIUM = Path(os.environ.get("S2L_TEST_CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}: apt-get install chromium, or set S2L_TEST_CHROMIUM"
 )
-__all__ = ["loud", "many", "quiet", "ranks", "transfer"]
+__all__ = ["loud", "many", "names_asked", "quiet", "ranks", "transfer"]
 
 LEAKING_SPLIT = "The split leaks by itself: members can be told from non-members without the model in 3 of 3 domains"
-NAMES = ("quiet", "loud", "ranks", "transfer", "many")
+NAMES = ("quiet", "loud", "ranks", "transfer", "many", "names_asked")
 
 WIDTHS = (360, 390, 768, 1280, 2200)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from jobs.tracker.mirror import THREAD, Mirror
 from jobs.tracker.mlflow_writer import MlflowWriter
 from jobs.tracker.session import mirrored, probe_tracking, sync_grid
 from jobs.tracker.spool import Spool
-from tests.mirror_world import DONE, Shown, World, wait_until
+from tests.mirror_world import DONE, SECRET, Shown, World, measured_more, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOSED = "http://127.0.0.1:9"
@@ -133,6 +134,46 @@ def test_a_finished_grid_is_shown_whole_and_a_second_run_changes_nothing(world: 
     assert second.content() == first.content()
     assert capfd.readouterr().out == "", "stdout is for the command's answer"
     assert not list(world.spool.rglob("*.jsonl"))
+
+
+def test_a_mirror_that_an_older_version_wrote_gets_what_is_measured_beside_the_attacks(world: World) -> None:
+    """The older version wrote the same trials without it."""
+    mirror_all(world.finish())
+    former = Shown(world.uri)
+    assert not any(name.startswith(("extraction/", "fidelity/", "memorisation/")) for run in former.children for name in run.data.metrics)
+    world.measure_more().finish()
+    assert sync_grid(world.plan, world.ledger, world.uri)["written"] == len(world.plan.trials)
+    seen = Shown(world.uri)
+    seen.assert_exact(world.plan)
+    assert {run.info.run_id for run in seen.children} == {run.info.run_id for run in former.children}, "the same runs, corrected"
+    found = seen.by_trial[world.plan.trials[2].key]
+    for name, value in (
+        ("extraction/l2/members/delta", 4.0),
+        ("fidelity/right_identity/delta_low", -0.5),
+        ("memorisation/ratio/after", 3.0),
+    ):
+        assert found.data.metrics[name] == value
+    assert sync_grid(world.plan, world.ledger, world.uri)["written"] == 0
+    text = repr([(run.data.metrics, run.data.params, run.data.tags) for run in [*seen.children, *seen.parents]])
+    assert SECRET not in text
+    assert not any(SECRET.encode() in path.read_bytes() for path in (world.folder / "mlflow-artifacts").rglob("*") if path.is_file())
+
+
+def test_a_document_that_is_made_again_with_other_numbers_corrects_its_run_alone(world: World) -> None:
+    mirror_all(world.measure_more().finish())
+    trial = world.plan.trials[2]
+    node = trial.memorisation
+    assert node is not None
+    manifest = world.ledger.manifest(node.kind, node.key)
+    assert manifest is not None
+    world.ledger.retire(manifest, "test")
+    folder = world.folder / "again"
+    folder.mkdir()
+    (folder / "memorisation.json").write_text(json.dumps(measured_more("memorisation", shaken=True) | {"score": 1.5}))
+    parents = {parent.key: found for _, parent in node.parents if (found := world.ledger.manifest(parent.kind, parent.key))}
+    world.ledger.commit(node, folder, parents=parents, made=manifest.made)
+    assert sync_grid(world.plan, world.ledger, world.uri)["written"] == 1
+    assert Shown(world.uri).by_trial[trial.key].data.metrics["memorisation/score/delta"] == 1.0
 
 
 def test_failed_and_blocked_trials_are_seen_and_become_done_in_the_same_run(world: World) -> None:

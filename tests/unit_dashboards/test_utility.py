@@ -11,6 +11,7 @@ import pytest
 
 from dashboards import show, status
 from dashboards.defended import REFUSED_NEXT, defence_words
+from dashboards.drawn import rows as fidelity_rows
 from dashboards.groups import groups_of
 from dashboards.report import report
 from dashboards.results import cells
@@ -26,6 +27,9 @@ PROTECTS = "This epsilon protects the images that the model was fine-tuned on. I
 DP: dict[str, Any] = {"kind": "dp", "epsilon": 7.99, "delta": 1e-5, "noise_multiplier": 0.95, "protects": PROTECTS, "conditions": "If so."}
 
 
+UNSHAKEN: dict[str, Any] = {"frechet": {"members": {"value": 125.0}, "non_members": {"value": 130.0}}}
+
+
 def drawn(identity: float | None, *, pixels: float = 0.2) -> dict[str, Any]:
     """A fidelity document of a shaken model whose base shows the right person in every image."""
     change: dict[str, Any] = {
@@ -36,14 +40,18 @@ def drawn(identity: float | None, *, pixels: float = 0.2) -> dict[str, Any]:
     }
     if identity is not None:
         change["right_identity"] = {"before": 1.0, "after": identity, "delta": identity - 1, "low": identity - 1.1, "high": identity - 0.9}
-    return {"frechet": {"members": {"value": 225.0}}, "change": change, "images": {"id": []}}
+    sides = {"members": {"value": 225.0}, "non_members": {"value": 220.0}}
+    return {"frechet": sides, "features": {"kind": "pixels"}, "n_rejected": None, "change": change, "images": {"id": []}}
 
 
 def measured(world: World, trial: Trial, document: dict[str, Any]) -> Trial:
     """The trial with a committed measure of what its model draws."""
     data = next(node for role, node in trial.metrics["loss"].parents[0][1].parents if role == "data")
     assert trial.shake is not None
-    fidelity: Node = world.graph.add(FidelityStage(), [("drawn", trial.shake), ("data", data)])
+    unshaken: Node = world.graph.add(FidelityStage(), [("data", data)])
+    if world.ledger.manifest("fidelity", unshaken.key) is None:
+        world.commit(unshaken, "fidelity.json", canonical_json(UNSHAKEN).encode())
+    fidelity: Node = world.graph.add(FidelityStage(), [("drawn", trial.shake), ("data", data), ("before", unshaken)])
     world.commit(fidelity, "fidelity.json", canonical_json(document).encode())
     return replace(trial, fidelity=fidelity)
 
@@ -199,3 +207,32 @@ def test_images_that_a_safety_checker_rejected_are_counted_in_the_report_and_at_
     assert "2 of 64 images rejected by the safety checker" in show.text(show.show(made.plan, made.ledger, made.plan.trials[0].key))
     without = world_of(tmp_path / "off", [{"domain": "alba", "method": "dreambooth"}]).finish()
     assert "rejected" not in report(without.plan, without.ledger)
+
+
+def test_a_frechet_distance_before_is_the_one_that_was_measured_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After minus the difference is another float."""
+    world = world_of(tmp_path, [{"domain": "alba", "method": "dreambooth"}])
+    old, new = {"members": 0.1, "non_members": 1e-9}, {"members": 225.3, "non_members": 1e9}
+    assert all(new[side] - (new[side] - old[side]) != old[side] for side in old)
+    monkeypatch.setitem(UNSHAKEN, "frechet", {side: {"value": value} for side, value in old.items()})
+    document = drawn(None)
+    document["frechet"] = {side: {"value": value} for side, value in new.items()}
+    document["change"]["frechet"] = {side: new[side] - old[side] for side in old}
+    world.plan.trials[:] = [measured(world, world.plan.trials[0], document)]
+    rows = {row["measure"]: row for row in fidelity_rows(world.plan, world.ledger)}
+    for side in old:
+        row = rows[f"frechet.{side}"]
+        assert (row["before"], row["after"], row["delta"]) == (old[side], new[side], new[side] - old[side])
+    found = utility(world.plan, world.ledger, groups_of(world.plan, world.ledger, []), [])
+    assert found is not None
+    assert found.rows[0].drawn is not None
+    assert found.rows[0].drawn.frechet is not None
+    assert found.rows[0].drawn.frechet.before == 0.1
+
+
+def test_a_trial_without_a_before_has_no_rows(tmp_path: Path) -> None:
+    world = world_of(tmp_path, [{"domain": "alba", "method": "dreambooth"}])
+    trial = measured(world, world.plan.trials[0], drawn(None))
+    assert trial.fidelity is not None
+    world.plan.trials[:] = [replace(trial, fidelity=world.graph.add(FidelityStage(), trial.fidelity.parents[:2]))]
+    assert fidelity_rows(world.plan, world.ledger) == []

@@ -22,7 +22,10 @@ OPTIONS = {
         *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
     },
     "status": {"--profile", "--set", "--store", "--json"},
-    "results": {"--profile", "--set", "--store", "--format", "--output", "-o", "--fidelity", "--extraction", "--summary", "--controls"},
+    "results": {
+        *("--profile", "--set", "--store", "--format", "--output", "-o"),
+        *("--fidelity", "--extraction", "--memorisation", "--summary", "--controls"),
+    },
     "show": {"--grid", "--profile", "--set", "--store", "--json"},
     "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
     "verify": {"--store", "--repair", "--json"},

@@ -163,3 +163,11 @@ def test_the_same_parents_give_the_same_bytes_also_after_an_out_of_memory(settin
     setting.run(spec, out="again", micro_batch=1)
     for name in ("extraction.json", "matches.parquet"):
         assert (setting.root / "out" / name).read_bytes() == (setting.root / "again" / name).read_bytes()
+
+
+def test_a_set_of_which_the_safety_checker_left_nothing_says_so_and_what_to_do(setting: Setting) -> None:
+    folder = setting.images("drawn", [])
+    (folder / "rejected.json").write_text(json.dumps({"asked": 8, "kept": 0, "rejected": [{"index": number} for number in range(8)]}))
+    told = "the safety checker rejected 8 of 8 drawn images: none is left, and extraction needs 1 or more"
+    with pytest.raises(InputError, match=rf"{told}; take other prompts \(sp_prompts\), or set safety_checker: false where you may look"):
+        setting.run()

@@ -179,3 +179,28 @@ def test_the_same_parents_give_the_same_bytes(setting: Setting) -> None:
     setting.run(spec)
     setting.run(spec, out="again")
     assert (setting.root / "out" / "fidelity.json").read_bytes() == (setting.root / "again" / "fidelity.json").read_bytes()
+
+
+@pytest.mark.parametrize(("kept", "left"), [(0, "none is"), (1, "1 is")])
+def test_a_set_of_which_the_safety_checker_left_too_little_says_so_and_what_to_do(setting: Setting, kept: int, left: str) -> None:
+    folder = setting.images("drawn", drawn(count=8)[:kept])
+    rejected = [{"index": number} for number in range(kept, 8)]
+    (folder / "rejected.json").write_text(json.dumps({"asked": 8, "kept": kept, "rejected": rejected}))
+    setting.images("data", DATA)
+    told = f"the safety checker rejected {8 - kept} of 8 drawn images: {left} left, and fidelity needs 2 or more"
+    with pytest.raises(InputError, match=rf"{told}; take other prompts \(sp_prompts\), or set safety_checker: false"):
+        setting.run()
+
+
+def test_two_sets_of_which_the_safety_checker_left_no_image_in_common_say_so(setting: Setting) -> None:
+    setting.images("data", DATA)
+    images = drawn()
+    for name, kept in (("unshaken", images[:4]), ("shaken", images[4:])):
+        folder = setting.images("drawn", kept, name)
+        (folder / "rejected.json").write_text(json.dumps({"asked": 8, "kept": 4, "rejected": [{"index": 0}] * 4}))
+        if name == "unshaken":
+            setting.run(out="before")
+            setting.parents.pop()
+    setting.add("before", setting.root / "before")
+    with pytest.raises(InputError, match="rejected 4 of 8 and 4 of 8 drawn images: no image is left before and after; take other prompts"):
+        setting.run()

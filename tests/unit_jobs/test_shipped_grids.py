@@ -17,7 +17,9 @@ from s2l_core import tiny
 from s2l_core.specs.adapters import GaussianAdapter, LoraAdapter
 from tests.stated_inputs import by_method, distinct, parent, score_spec, shake_spec, sp_spec
 
-ABLATIONS = [name for name, profiles in shipped_profiles().items() if profiles]
+CHOOSING = "choose-domains"
+"""Ships beside the ablations: it fine-tunes nothing, and is run before them."""
+ABLATIONS = [name for name, profiles in shipped_profiles().items() if profiles and name != CHOOSING]
 NAMELESS = re.compile(r"no prompt of sp_prompts=(attributes|unrelated) holds \{name\}: all domains share one SP set")
 
 
@@ -39,7 +41,7 @@ def test_these_ablations_ship() -> None:
         *("controls", "defences", "domain-transfer", "gaussian-scale", "lora-rank", "model-scale", "multi-round"),
         *("paper-table1", "prior-knowledge", "sp-size", "steps-lr"),
     ]
-    assert all(shipped_profiles()[name] == ["tiny", "published"] for name in ABLATIONS)
+    assert all(shipped_profiles()[name] == ["tiny", "published"] for name in (*ABLATIONS, CHOOSING))
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -51,7 +53,7 @@ def test_the_small_size_has_all_that_it_needs_and_wastes_no_point(name: str) -> 
     assert all(set(trial.metrics) >= {"secmi", "pia", "loss"} for trial in plan.trials)
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", [*ABLATIONS, CHOOSING])
 def test_the_published_size_asks_for_data_and_model_and_names_nobody(name: str) -> None:
     plan = planned(name, "published")
     assert plan.grid == f"{name}-published"
@@ -142,6 +144,14 @@ def test_every_defence_is_tried_on_both_methods_that_it_can_serve_and_dp_where_m
         assert controls == {"none", "dp-eps8"}
     with pytest.raises(InputError, match=r"public is to-be-given:public: give --set public=FOLDER"):
         refuse_stand_ins(planned("defences", "published"))
+
+
+@pytest.mark.parametrize(("profile", "domains"), [("tiny", 12), ("published", 40)])
+def test_choosing_domains_asks_every_name_and_one_cheap_attack_and_trains_nothing(profile: str, domains: int) -> None:
+    plan = planned(CHOOSING, profile)
+    assert [set(trial.metrics) for trial in plan.trials] == [{"sima"}] * domains, "one network call an image"
+    assert distinct(plan, "memorisation") == domains
+    assert not {node.kind for node in plan.nodes()} & {"sp", "shake"}
 
 
 def test_the_size_of_the_set_leaves_the_length_of_training_alone() -> None:

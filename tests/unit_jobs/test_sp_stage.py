@@ -170,7 +170,8 @@ def test_smaller_batches_after_an_out_of_memory_change_pixels_by_rounding_at_mos
 def test_a_set_of_which_nothing_is_left_is_an_error(base: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "strict")
     add_checker(tmp_path / "strict", threshold=-2.0)
-    with pytest.raises(InputError, match="the safety checker rejected all 6 images of 'ada'"):
+    told = "the safety checker rejected 6 of 6 images drawn for 'ada': none is left to fine-tune on, to measure or to match with members"
+    with pytest.raises(InputError, match=rf"{told}; take other prompts \(sp_prompts\), or set safety_checker: false where you may look"):
         stage.run(job(base, tmp_path, CHECKED, checker=tmp_path / "strict"))
 
 

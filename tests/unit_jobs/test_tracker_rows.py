@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
+from jobs.keys import canonical_json, sha256_text
 from jobs.states import TrialState
 from jobs.tracker.batches import batches
 from jobs.tracker.event import event_from_line, event_of
@@ -17,7 +18,7 @@ from jobs.tracker.location import artifact_location, resolved, shown, spool_fold
 from jobs.tracker.rows import MAX_CURVE_POINTS, MAX_PARAM, Row, fingerprint, row_of, safe, stages_of
 from jobs.tracker.session import probe_tracking
 from jobs.tracker.view import view_state
-from tests.mirror_world import DONE, World
+from tests.mirror_world import DONE, MORE, SECRET, World
 
 
 def row(world: World, index: int, state: TrialState = DONE) -> Row:
@@ -74,6 +75,89 @@ def test_the_fingerprint_follows_the_content_and_not_the_clock(tmp_path: Path) -
     assert fingerprint(event, stages) != fingerprint(event, made_again)
 
 
+def shown_beside(found: Row) -> dict[str, float]:
+    kinds = tuple(f"{file.removesuffix('.json')}/" for file in MORE.values())
+    assert all(step == 0 for name, _, step in found.metrics if name.startswith(kinds))
+    return {name: value for name, value, _ in found.metrics if name.startswith(kinds)}
+
+
+def test_what_is_given_back_drawn_and_known_is_shown_before_after_and_as_a_difference(tmp_path: Path) -> None:
+    world = World(tmp_path).measure_more().finish()
+    found = row(world, 2)
+    assert shown_beside(found) == {
+        **{f"extraction/l2/members/{bound}": value for bound, value in (("before", 1.0), ("after", 5.0), ("delta", 4.0))},
+        **{f"extraction/l2/members_all/{bound}": value for bound, value in (("before", 2.0), ("after", 6.0), ("delta", 4.0))},
+        **{f"extraction/l2/non_members/{bound}": value for bound, value in (("before", 2.0), ("after", 2.0), ("delta", 0.0))},
+        **{f"extraction/l2/precision/{bound}": value for bound, value in (("before", 1 / 3), ("after", 5 / 7), ("delta", 5 / 7 - 1 / 3))},
+        **{f"extraction/retrieval_precision/{bound}": value for bound, value in (("before", 0.5), ("after", 0.5), ("delta", 0.0))},
+        **{f"fidelity/right_identity/{bound}": value for bound, value in (("before", 1.0), ("after", 0.75), ("delta", -0.25))},
+        **{f"fidelity/right_identity/{bound}": value for bound, value in (("delta_low", -0.5), ("delta_high", 0.0))},
+        **{
+            f"fidelity/frechet.{side}/{bound}": value
+            for side in ("members", "non_members")
+            for bound, value in (("before", 9.0), ("after", 10.0), ("delta", 1.0))
+        },
+        **{f"memorisation/score/{bound}": value for bound, value in (("before", 0.5), ("after", 0.75), ("delta", 0.25))},
+        **{f"memorisation/control_mean/{bound}": value for bound, value in (("before", 0.25), ("after", 0.25), ("delta", 0.0))},
+        **{f"memorisation/ratio/{bound}": value for bound, value in (("before", 2.0), ("after", 3.0), ("delta", 1.0))},
+        **{f"memorisation/rank/{bound}": value for bound, value in (("before", 1.0), ("after", 1.0), ("delta", 0.0))},
+    }
+    assert all(safe(name) == name for name, _, _ in found.metrics)
+    trial = world.plan.trials[2]
+    assert trial.extraction is not None
+    assert found.tags["s2l.key.extract"] == trial.extraction.key
+
+
+def test_where_nothing_is_shaken_after_is_before(tmp_path: Path) -> None:
+    found = shown_beside(row(World(tmp_path).measure_more().finish(), 0))
+    for name in ("extraction/l2/members", "fidelity/right_identity", "fidelity/nearest_member_pixel_l2", "memorisation/score"):
+        assert found[f"{name}/before"] == found[f"{name}/after"]
+        assert found[f"{name}/delta"] == 0.0
+    assert found["fidelity/nearest_member_pixel_l2/before"] == 0.25
+
+
+def test_no_image_id_and_no_document_leaves_the_store_with_the_numbers(tmp_path: Path) -> None:
+    found = row(World(tmp_path).measure_more().finish(), 2)
+    assert SECRET not in repr(found)
+    assert sorted(found.files) == ["metrics/loss.json", "metrics/secmi.json"]
+
+
+def test_a_document_that_is_missing_or_of_another_shape_is_no_metric_and_no_error(tmp_path: Path) -> None:
+    world = World(tmp_path).finish()
+    world.measure_more()
+    assert shown_beside(row(world, 2)) == {}, "asked, and not committed yet"
+    other = World(tmp_path / "b").measure_more()
+    trial = other.plan.trials[2]
+    for leaf in (trial.extraction, trial.fidelity, trial.memorisation):
+        assert leaf is not None
+        other._commit(leaf, {MORE[leaf.kind]: {"rules": {"l2": {}}, "change": None, "images": []}})
+    other.finish()
+    assert not any(name.endswith(("/after", "/delta", "/delta_low")) for name in shown_beside(row(other, 2)))
+
+
+def test_the_fingerprint_covers_the_documents_before_and_after_and_is_the_old_one_without_them(tmp_path: Path) -> None:
+    world = World(tmp_path).measure_more().finish()
+    event = event_of(world.plan.trials[2], DONE)
+    stages = stages_of(event, world.ledger)
+    assert stages is not None
+    whole = fingerprint(event, stages)
+    for kind, pair in stages.beside.items():
+        for side in ("before", "after"):
+            again = replace(pair, **{side: getattr(pair, side).model_copy(update={"digest": "0" * 64})})
+            assert fingerprint(event, replace(stages, beside={**stages.beside, kind: again})) != whole
+        assert fingerprint(event, replace(stages, beside={one: had for one, had in stages.beside.items() if one != kind})) != whole
+    digests = {attack: manifest.digest for attack, manifest in stages.metrics.items()}
+    assert stages.shake is not None
+    former = [1, event.trial, event.axes, "done", {}, digests, stages.shake.digest]
+    assert fingerprint(event, replace(stages, beside={})) == sha256_text(canonical_json(former))[:16]
+
+
+def test_a_line_of_a_spool_that_an_older_version_left_is_read(tmp_path: Path) -> None:
+    event = event_of(World(tmp_path).plan.trials[1], DONE)
+    old = {name: value for name, value in json.loads(event.to_line()).items() if name != "beside"}
+    assert event_from_line(json.dumps(old).encode()) == event
+
+
 def test_a_done_trial_whose_stage_left_the_ledger_has_nothing_to_show(tmp_path: Path) -> None:
     world = World(tmp_path).finish(World(tmp_path).plan.trials[1:])
     assert stages_of(event_of(world.plan.trials[0], DONE), world.ledger) is None
@@ -107,6 +191,12 @@ def test_the_view_has_the_axes_that_vary_and_few_metrics(tmp_path: Path) -> None
     assert len(state["selectedColumns"]) == 3 + 2 * 3 + 2
     assert state["selectedColumns"][:4] == ["params.`domain`", "params.`method`", "params.`rank`", "metrics.`loss/auc/before`"]
     assert "params.`seed`" not in state["selectedColumns"]  # one value only
+    more = json.loads(view_state(World(tmp_path / "more").measure_more().plan))["selectedColumns"]
+    assert [name for name in more if name not in state["selectedColumns"]] == [
+        f"metrics.`{name}/{bound}`"
+        for name in ("extraction/tile_max/members", "fidelity/right_identity", "memorisation/score")
+        for bound in ("before", "after")
+    ]
 
 
 def test_sqlite_is_absolute_with_artifacts_and_spool_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
