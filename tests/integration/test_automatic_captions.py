@@ -1,4 +1,4 @@
-"""Automatic captions through `s2l run` on the tiny model: by the rule of colours and by a small BLIP, beside the captions that were there."""
+"""Automatic captions through `s2l run` on the tiny model: by the rule of colours and by a small BLIP, beside those that were there."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     old = home.manifests()
     grid.write_text(GRID.replace("CAPTIONS", f"own, domain, {COLOURS}, {BLIP}"))
     plan = home.json("plan", str(grid))
-    assert {kind: count["to_run"] for kind, count in plan["stages"].items()} == {
-        **{"data": 0, "base": 1, "captions": 4, "score": 8, "blind": 0, "metrics": 8, "pooled": 4},
-    }, "what was there keeps its key"
+    to_run = {kind: count["to_run"] for kind, count in plan["stages"].items()}
+    assert to_run["data"] == to_run["blind"] == 0, "what was there keeps its key"
+    assert (to_run["captions"], to_run["score"], to_run["metrics"], to_run["pooled"]) == (4, 8, 8, 4)
     after = home.json("run", str(grid), "--local", "--no-tracking")
     assert after["trials"] == {"done": 8, "failed": 0, "blocked": 0}
     assert old.items() <= home.manifests().items()
