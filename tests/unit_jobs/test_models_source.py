@@ -125,10 +125,10 @@ def test_a_folder_that_is_no_pipeline_says_what_it_lacks(model: Path) -> None:
         resolve_model(str(model / "unet"))
 
 
-def test_planning_on_a_model_imports_no_torch(model: Path) -> None:
-    code = (
-        f"import sys; from jobs.sources import *; resolve_model('tiny'); resolve_model({str(model)!r}); assert 'torch' not in sys.modules"
-    )
+def test_planning_on_a_model_imports_no_torch(model: Path, tmp_path: Path) -> None:
+    save_blip(tmp_path / "blip")
+    asked = f"resolve_model('tiny'); resolve_model({str(model)!r}); resolve_model({str(tmp_path / 'blip')!r}, 'captioner')"
+    code = f"import sys; from jobs.sources import *; {asked}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
 
 
