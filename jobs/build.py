@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from jobs.build_captions import CaptionBuilder
 from jobs.build_extraction import ExtractionBuilder
 from jobs.build_fidelity import FidelityBuilder
 from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
@@ -52,6 +53,7 @@ class Measure(NamedTuple):
 
 _MODEL = itemgetter(POSITION["model"])
 _MEASURE = columns("attacks", "caption", "fprs", "bootstrap")
+_CAPTION = POSITION["caption"]
 _METHOD = itemgetter(POSITION["method"])
 _ATTACKED = columns("data", "domain", "attack_domain")
 
@@ -68,6 +70,7 @@ class StageBuilder:
         self._fidelity = FidelityBuilder(self.graph, self._found, self._sets)
         self._extraction = ExtractionBuilder(self.graph, self._found, self._sets)
         self._memorisation = MemorisationBuilder(grid, self.graph, self._found)
+        self._captions = CaptionBuilder(self.graph, self._found)
         self._memo: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -76,7 +79,7 @@ class StageBuilder:
 
     @property
     def notices(self) -> list[str]:
-        return list(self._sets.notices)
+        return [*self._sets.notices, *self._captions.notices]
 
     def of(self, row: Row, given: frozenset[str]) -> TrialStages:
         """The stages of a point.
@@ -96,7 +99,7 @@ class StageBuilder:
         if shaken is None:
             return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind, *beside)
         add = self.graph.add
-        parents = (("base", base.node), ("shake", shaken.node), ("data", domain.data))
+        parents = (("base", base.node), ("shake", shaken.node), ("data", domain.data), *self._captions.beside(row[_CAPTION], domain.data))
         metrics = {one.name: add(one.metrics, (("before", one.before), ("after", add(one.score, parents)))) for one in measures}
         return TrialStages(metrics, shaken.node, domain.blind, *beside)
 
@@ -124,14 +127,16 @@ class StageBuilder:
     def _measures(self, row: Row, domain: DomainStages, base: BaseModel, token: str | None, own_vae: bool) -> Iterator[Measure]:
         attacks, caption, fprs, bootstrap = _MEASURE(row)
         metrics = MetricsStage(metrics=MetricsSpec(fprs=fprs.value, bootstrap=bootstrap))
-        name = domain.found.name if isinstance(caption.value, DomainPrompt) else ""
+        name = domain.found.name if isinstance(caption.value.caption, DomainPrompt) else ""
         self._check_timesteps(row, attacks, base)
         self._check_captions(attacks, caption)
+        if token is not None:
+            self._captions.tell_of_token(caption, token)
         for attack_name, attack in attacks.value.items():
-            plain = ScoreStage(attack=attack, caption=caption.value, name=name)
-            before = self.graph.add(plain, (("base", base.node), ("data", domain.data)))
+            plain = ScoreStage(attack=attack, caption=caption.value.caption, name=name)
+            before = self.graph.add(plain, (("base", base.node), ("data", domain.data), *self._captions.beside(caption, domain.data)))
             unshaken = self.graph.add(metrics, (("before", before), ("after", before)))
-            if token is not None and isinstance(caption.value, OwnCaption):
+            if token is not None and isinstance(caption.value.caption, OwnCaption):
                 self._check_named(row, token, domain)
             for variant, score in _variants(plain, domain.found.name, token, own_vae):
                 yield Measure(attack_name + variant, score, before, metrics, unshaken)
@@ -157,7 +162,7 @@ class StageBuilder:
     def _check_captions(self, attacks: Any, caption: Any) -> None:
         """What compares captions needs one."""
         name = next((name for name, attack in attacks.value.items() if isinstance(attack, ClidAttack)), None)
-        if name is not None and isinstance(caption.value, NullCaption):
+        if name is not None and isinstance(caption.value.caption, NullCaption):
             raise GridError(
                 f"{self.grid.place_of('caption', caption)}: the attack {name} compares an image's caption with parts of it, "
                 "and the null caption has none; attack with `own` or `domain`, or leave that attack out"

@@ -74,6 +74,8 @@ def _what(node: Node, trial: str) -> str:
         return f"{attack}before {_what(data, trial) if data else ''}".strip()
     if node.kind == "memorisation":
         return f"before {getattr(spec, 'name', '')}"
+    if node.kind == "captions":
+        return f"{spec.captioner.kind} {_what(node.parents[0][1], trial)}"  # type: ignore[attr-defined]
     if node.kind == "blind":
         return _what(node.parents[0][1], trial)
     if node.kind == "shake" and node.parent("train") is not None:

@@ -12,7 +12,7 @@ from jobs.plan import Plan, Trial
 
 State = Literal["done", "failed", "blocked", "missing"]
 
-SHARED_KINDS = {"data", "base", "sp", "prior", "blind"}
+SHARED_KINDS = {"data", "base", "sp", "prior", "blind", "captions"}
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import assert_never
 
 from s2l_core.images import ImageRecord
-from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName
+from s2l_core.specs.captions import AutomaticCaption, CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName
 
 
-def prompts_for(records: Sequence[ImageRecord], caption: CaptionSpec, name: str) -> list[str]:
+def prompts_for(records: Sequence[ImageRecord], caption: CaptionSpec, name: str, automatic: Mapping[str, str] | None = None) -> list[str]:
     """One prompt a record, by the same rule for members and non-members.
 
     Args:
         name: what stands for `{name}` in a domain's prompt.
+        automatic: image id -> what a captioner said of it, for automatic captions.
 
     Raises:
-        ValueError: a domain's prompt wants a name and there is none, or no caption holds the name that is to be replaced.
+        ValueError: a domain's prompt wants a name and there is none, no caption holds the name that is to be replaced,
+            or an image has no automatic caption.
     """
     match caption:
         case OwnCaption():
@@ -33,8 +35,22 @@ def prompts_for(records: Sequence[ImageRecord], caption: CaptionSpec, name: str)
             return [template.replace("{name}", name)] * len(records)
         case ReplaceName(name=replaced, token=token):
             return replace_name([record.text for record in records], replaced, token)
+        case AutomaticCaption():
+            return _automatic([record.image_id for record in records], automatic)
         case _:
             assert_never(caption)
+
+
+def _automatic(image_ids: Sequence[str], automatic: Mapping[str, str] | None) -> list[str]:
+    if automatic is None:
+        raise ValueError("automatic captions are read from a captioner's file, and none is given")
+    missing = [image_id for image_id in image_ids if image_id not in automatic]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(image_ids)} images have no automatic caption, first {missing[0]}; the captions are of other images: "
+            "caption this data set"
+        )
+    return [automatic[image_id] for image_id in image_ids]
 
 
 def replace_name(texts: Sequence[str], name: str, token: str) -> list[str]:

@@ -70,7 +70,7 @@ class Inputs(Protocol):
     def model(self, model: str) -> ModelData: ...
 
     def network(self, model: str, family: Family) -> ModelData:
-        """What has weights and is no base model: the safety checker of a model, or a CLIP."""
+        """What has weights and is no base model: the safety checker of a model, a CLIP, or a captioner."""
         ...
 
 

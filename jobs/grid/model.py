@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from jobs.grid.captions import CaptionSetting
 from s2l_core.specs.adapters import AdapterSpec, Layers, Token
 from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
-from s2l_core.specs.captions import CaptionSpec
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.extraction import MatchingSpec
 from s2l_core.specs.fidelity import HogFeatures, PixelFeatures
@@ -159,8 +159,10 @@ class Point(BaseModel):
         description="What the defence `mix` mixes in: `strangers` (drawn faces of nobody; also when absent and the data set is drawn), or "
         "an imagefolder of images that show nobody of the data set.",
     )
-    caption: Literal["own", "domain", "null"] | CaptionSpec = Field(
-        "own", description="The caption an attack shows the model: each image's own, one prompt for the domain, or none."
+    caption: Literal["own", "domain", "null"] | CaptionSetting = Field(
+        "own",
+        description="The caption an attack shows the model: each image's own, one prompt for the domain, none (`null`), or what a "
+        "captioner says of the image, `{kind: automatic, captioner: colours}` (docs/attacks.md).",
     )
     attacks: Annotated[tuple[str | AttackSpec, ...], Field(min_length=1)] = Field(
         ("secmi", "pia", "loss"),

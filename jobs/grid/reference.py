@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from jobs.grid.captions import CaptionerSetting, CaptionSetting
 from jobs.grid.model import LIST_FIELDS, ExtractionSettings, FidelityFeatures, MethodSpec, Point
 from jobs.grid.presets import DEFENCES, METHODS, PROMPTS, PUBLISHED_EPOCHS
 from jobs.grid.read_method import trains
@@ -13,7 +14,6 @@ from jobs.grid.read_spec import kinds_of
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
 from s2l_core.specs.base import Spec
-from s2l_core.specs.captions import CaptionSpec
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.fidelity import FEATURE_PRESETS
 from s2l_core.specs.memorisation import MemorisationSpec
@@ -120,7 +120,8 @@ def _attacks() -> Iterator[str]:
     for name, spec in ATTACK_PRESETS.items():
         yield f"| `{name}` | `{_yaml(spec.model_dump(mode='json', exclude={'access'}))}` |"
     yield from _kinds("Attacks", AttackSpec)
-    yield from _kinds("Captions", CaptionSpec, made_by_itself=("replace-name",))
+    yield from _kinds("Captions", CaptionSetting)
+    yield from _kinds("Captioners of automatic captions", CaptionerSetting)
     yield _WAYS
 
 
@@ -157,11 +158,9 @@ def _memorisation() -> Iterator[str]:
     yield "never saw, and the default ones get as many words as the domain's name has."
 
 
-def _kinds(title: str, union: Any, *, made_by_itself: Collection[str] = ()) -> Iterator[str]:
+def _kinds(title: str, union: Any) -> Iterator[str]:
     yield f"\n{title}, by `kind`:\n"
     for kind, cls in kinds_of(union).items():
-        if kind in made_by_itself:
-            continue
         fields = _fields(cls)
         yield f"- `{kind}`{f' ({fields})' if fields else ''}: {' '.join((cls.__doc__ or '').split())}"
 

@@ -11,18 +11,17 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jobs.grid.messages import explain, listed, show, unknown
 from jobs.grid.model import Named, Point
+from jobs.grid.read_caption import read_caption
 from jobs.grid.read_defence import read_defence
 from jobs.grid.read_extraction import read_extraction
 from jobs.grid.read_fidelity import read_fidelity, read_flag
 from jobs.grid.read_memorisation import read_memorisation
 from jobs.grid.read_method import read_match_method, read_method
 from jobs.grid.read_prompts import nonempty_list, read_prompts, read_tokens
-from jobs.grid.read_spec import canonical, check_template, read_member, read_spec
+from jobs.grid.read_spec import canonical, read_member, read_spec
 from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
-from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName
 from s2l_core.specs.objectives import PriorPreservation
 
-_CAPTIONS = {"own": OwnCaption(), "domain": DomainPrompt(), "null": NullCaption()}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -134,21 +133,6 @@ def _read_prior(raw: Any) -> Named:
     return Named(canonical(prior.model_dump(mode="json")), prior)
 
 
-def _read_caption(raw: Any) -> Named:
-    if isinstance(raw, Mapping):
-        caption = read_member(CaptionSpec, raw, "caption")
-        if isinstance(caption, DomainPrompt):
-            check_template(caption.template, "caption.template")
-        if isinstance(caption, ReplaceName):
-            raise ValueError(f"got {show(raw)}; trials that learn a token show it by themselves; allowed: {listed(_CAPTIONS)}")
-        name = next((name for name, spec in _CAPTIONS.items() if spec == caption), None)
-        return Named(name or canonical(caption.model_dump(mode="json")), caption)
-    raw = "null" if raw is None else raw
-    if not isinstance(raw, str) or raw not in _CAPTIONS:
-        raise ValueError(unknown("caption", raw, _CAPTIONS))
-    return Named(raw, _CAPTIONS[raw])
-
-
 _READERS: dict[str, Callable[[Any], Any]] = {
     "method": read_method,
     "match_method": read_match_method,
@@ -157,7 +141,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "sp_prompts": read_prompts,
     "tokens": read_tokens,
     "prior": _read_prior,
-    "caption": _read_caption,
+    "caption": read_caption,
     "safety_checker": read_flag,
     "fidelity": read_fidelity,
     "extraction": read_extraction,

@@ -1,6 +1,6 @@
 """Where a base model comes from: a packaged tiny model, a diffusers folder, or the hub at a pinned commit. Imports no torch.
 
-What else of the user's has weights, the safety checker of a pipeline and a CLIP that measures images, comes the same way.
+What else of the user's has weights comes the same way: the safety checker of a pipeline, a CLIP that measures images, a captioner.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jobs.errors import InputError, OutOfReach
 from jobs.grid.messages import nearest, show
 from jobs.keys import sha256_text
 from jobs.stages.specs import Family, FolderModel, HubModel, PackagedModel
-from s2l_core.families import checker_folder, clip_folder, sd_folder
+from s2l_core.families import blip_folder, checker_folder, clip_folder, sd_folder
 
 ModelSource = PackagedModel | FolderModel | HubModel
 
@@ -26,11 +26,14 @@ _HUB_FILES: dict[Family, tuple[str, ...]] = {
     "sd": ("model_index.json", *(f"{part}/*" for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"))),
     "safety-checker": ("model_index.json", "safety_checker/*", "feature_extractor/*"),
     "clip": ("*.json", "*.safetensors", "*.txt"),
+    "captioner": ("*.json", "*.safetensors", "*.txt"),
 }
-_INSPECT: dict[Family, Callable[[Path], sd_folder.SDFolder | checker_folder.CheckerFolder | clip_folder.ClipFolder]] = {
+Inspected = sd_folder.SDFolder | checker_folder.CheckerFolder | clip_folder.ClipFolder | blip_folder.BlipFolder
+_INSPECT: dict[Family, Callable[[Path], Inspected]] = {
     "sd": sd_folder.inspect,
     "safety-checker": checker_folder.inspect,
     "clip": clip_folder.inspect,
+    "captioner": blip_folder.inspect,
 }
 _NOT_READ = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.onnx_data", "*.pb", "*.py")
 
@@ -60,7 +63,7 @@ def resolve_model(value: str, family: Family = "sd") -> tuple[ModelSource, dict[
         return HubModel(repo=hub["repo"], revision=_pinned(hub["repo"], hub["revision"])), {}
     if "/" in value:
         raise InputError(f"there is no model folder {value}")
-    layout = "transformers" if family == "clip" else "diffusers"
+    layout = "transformers" if family in ("clip", "captioner") else "diffusers"
     allowed = f"allowed: {', '.join([*packaged, f'a folder in the {layout} layout'])}, or org/name@revision on the hub"
     raise InputError(f"unknown model {show(value)}; {allowed}{nearest(value, packaged)}")
 

@@ -1,4 +1,4 @@
-"""The pre-trained model as a folder (or a safety checker, or a CLIP): the same bytes for every node."""
+"""The pre-trained model as a folder (or a safety checker, a CLIP or a captioner): the same bytes for every node."""
 
 from __future__ import annotations
 

@@ -10,10 +10,12 @@ from jobs.errors import InputError
 from jobs.stages.contract import StageJob
 from jobs.stages.models import load_base
 from jobs.stages.specs import ScoreStage
+from s2l_core.captioners.table import AutomaticCaptions, read_captions
 from s2l_core.captions import prompts_for
 from s2l_core.images import ImageRecord, read_images, to_pixels
 from s2l_core.scores import Scores, write_scores
 from s2l_core.specs.attacks import AttackSpec, SecMINNsAttack
+from s2l_core.specs.captions import AutomaticCaption
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +46,7 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
     """Leaves each job its scores.parquet, with the bytes it would have alone.
 
     Args:
-        jobs: score stages of the same parents: base, shake (or none) and data.
+        jobs: score stages of the same parents: base, shake (or none), data, and captions where they are automatic.
     """
     from s2l_core.adapters import attached
     from s2l_core.attacks.precision import exact_arithmetic
@@ -52,6 +54,7 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
     first = jobs[0]
     assert all(job.parents == first.parents for job in jobs)
     records = _records(first)
+    automatic = _automatic(first)
     model = load_base(first)
     passes = _passes(jobs)
     with exact_arithmetic(model.device.type):
@@ -60,7 +63,7 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
             for number, (one, members) in enumerate(passes.items()):
                 x0 = by_base[one] if one in by_base else _encoded(model, records, one)
                 with _in_precision(model, one.precision):
-                    _score(model, records, members, x0, share=(number / len(passes), 1 / len(passes)))
+                    _score(model, records, automatic, members, x0, share=(number / len(passes), 1 / len(passes)))
 
 
 def _records(job: StageJob) -> list[ImageRecord]:
@@ -72,6 +75,10 @@ def _records(job: StageJob) -> list[ImageRecord]:
             "which that is not known; say `member: true` or `false` for every image of the data set"
         )
     return records
+
+
+def _automatic(job: StageJob) -> AutomaticCaptions | None:
+    return read_captions(job.folder("captions") / "captions.parquet") if job.has("captions") else None
 
 
 def _passes(jobs: Sequence[StageJob]) -> dict[Pass, list[StageJob]]:
@@ -98,18 +105,25 @@ def _in_precision(model: StableDiffusion, precision: str) -> Iterator[None]:
 
 
 def _score(
-    model: StableDiffusion, records: Sequence[ImageRecord], jobs: Sequence[StageJob], x0: Tensor, *, share: tuple[float, float]
+    model: StableDiffusion,
+    records: Sequence[ImageRecord],
+    automatic: AutomaticCaptions | None,
+    jobs: Sequence[StageJob],
+    x0: Tensor,
+    *,
+    share: tuple[float, float],
 ) -> None:
     """One pass over the images, as latents x0 [n, c, h, w], with all attacks of the jobs."""
     from s2l_core.attacks.engine import run_attacks
 
     specs = {job.key: cast(ScoreStage, job.spec) for job in jobs}
     batch_size = min(BATCH_SIZE, jobs[0].micro_batch or BATCH_SIZE)
+    texts = None if automatic is None else automatic.texts
     found = run_attacks(
         {key: spec.attack for key, spec in specs.items()},
         x0,
         [record.content for record in records],
-        {key: prompts_for(records, spec.caption, spec.name) for key, spec in specs.items()},
+        {key: prompts_for(records, spec.caption, spec.name, texts) for key, spec in specs.items()},
         Contexts(model),
         model.eps,
         model.alphas_cumprod,
@@ -118,7 +132,7 @@ def _score(
         say=lambda done: jobs[0].say(share[0] + share[1] * done, f"{int(done * len(records))} of {len(records)} images attacked"),
     )
     for job in jobs:
-        _write(job, records, found)
+        _write(job, records, automatic, found)
         job.made.update(batch_size=batch_size, network_calls=found.network_calls, attacks_together=len(jobs))
 
 
@@ -167,12 +181,14 @@ def _scored(spec: AttackSpec, records: Sequence[ImageRecord], found: AttackRun, 
     return Scored([records[row] for row in learnt.rows.tolist()], learnt.scores, counts)
 
 
-def _write(job: StageJob, records: Sequence[ImageRecord], found: AttackRun) -> None:
+def _write(job: StageJob, records: Sequence[ImageRecord], automatic: AutomaticCaptions | None, found: AttackRun) -> None:
     import numpy as np
 
     spec = cast(ScoreStage, job.spec)
     scored = _scored(spec.attack, records, found, job.key)
     shown = spec.model_dump(mode="json", include={"caption", "latents", "autoencoder", "precision"})
+    if isinstance(spec.caption, AutomaticCaption) and automatic is not None:
+        shown["caption"]["captioner"] = automatic.captioner  # scores say themselves which captions they were made with
     scores = Scores(
         attack=spec.attack.model_dump(mode="json"),
         domain=records[0].domain,

@@ -8,7 +8,9 @@
 | prior    | base: base, checker: base (1)                                                     | images.parquet, rejected.json (1)  |
 | shake    | base: base, train: sp or data, prior: prior, match: shake, public: data (5),       | adapters, adapter.json,            |
 |          | own: sp (5) (all but base optional)                                               | curve.json, defence.json (6)       |
-| score    | base: base, shake: shake (absent: the un-shaken base), data: data                  | scores.parquet                     |
+| captions | data: data, captioner: base (3)                                                   | captions.parquet                   |
+| score    | base: base, shake: shake (absent: the un-shaken base), data: data,                 | scores.parquet                     |
+|          | captions: captions (7)                                                            |                                    |
 | blind    | data: data                                                                        | blind.json                         |
 | fidelity | drawn: sp, data: data, others: data (2), features: base (3), before: fidelity (4)   | fidelity.json                      |
 | extract  | drawn: sp, data: data, features: base (3), before: extract (4)                     | extraction.json, matches.parquet   |
@@ -19,7 +21,7 @@
 `images.parquet` is `images-00000.parquet`, ... where a set is large: `s2l_core.images.read_images` reads both.
 (1) where the safety checker is on. (2) the data set's domains, for the identity share. (3) a network of the user's.
 (4) where the model is a shaken one: the same measured of the un-shaken one. (5) what the defences `mix` and `reject` need.
-(6) where there is a defence: what it did.
+(6) where there is a defence: what it did. (7) where the attack shows automatic captions.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
+from s2l_core.specs.captioners import CaptionerSpec
 from s2l_core.specs.captions import CaptionSpec, OwnCaption
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.extraction import ExtractionSpec
@@ -130,11 +133,11 @@ class GivenModel(Spec):
     what: str
 
 
-Family = Literal["sd", "safety-checker", "clip"]
+Family = Literal["sd", "safety-checker", "clip", "captioner"]
 
 
 class BaseStage(StageSpec):
-    """A pre-trained model: a Stable Diffusion pipeline, the safety checker of one, or a CLIP that measures images."""
+    """A pre-trained model: a Stable Diffusion pipeline, the safety checker of one, a CLIP that measures images, or what captions them."""
 
     kind: Literal["base"] = "base"
     source: Annotated[PackagedModel | FolderModel | HubModel | GivenModel, Field(discriminator="source")]
@@ -163,6 +166,13 @@ class ShakeStage(StageSpec):
     name: str
     seed: NonNegativeInt = 0
     defence: DefenceSpec | None = None
+
+
+class CaptionsStage(StageSpec):
+    """What an attacker who has the images and not their captions makes of them. Private, as the images are."""
+
+    kind: Literal["captions"] = "captions"
+    captioner: CaptionerSpec
 
 
 class ScoreStage(StageSpec):
@@ -219,6 +229,7 @@ AnyStage = Annotated[
     | SpStage
     | PriorStage
     | ShakeStage
+    | CaptionsStage
     | ScoreStage
     | BlindStage
     | FidelityStage

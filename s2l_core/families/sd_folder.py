@@ -122,11 +122,12 @@ def required(folder: Path, name: str) -> str:
     return name
 
 
-def weight_files(folder: Path, stem: str) -> tuple[list[str], str | None]:
+def weight_files(folder: Path, stem: str, *, convert: str = CONVERT) -> tuple[list[str], str | None]:
     """The weight files of a network and their variant: plain before half-precision variant, whole before sharded.
 
     Args:
         stem: the file's relative name without its ending, such as `unet/diffusion_pytorch_model`.
+        convert: how pickles are made safetensors, for the message.
 
     Raises:
         ValueError: there are none, or they are pickles.
@@ -141,7 +142,7 @@ def weight_files(folder: Path, stem: str) -> tuple[list[str], str | None]:
     part = (folder / stem).parent
     pickled = sorted(path.name for path in part.glob("*") if path.suffix in PICKLED)
     if pickled:
-        raise ValueError(f"{part / pickled[0]} is a pickle, which can run code when it is read; allowed: safetensors; {CONVERT}")
+        raise ValueError(f"{part / pickled[0]} is a pickle, which can run code when it is read; allowed: safetensors; {convert}")
     lacking = "its weights" if part == folder else f"the weights of {part.relative_to(folder).as_posix()}"
     raise ValueError(f"{folder} lacks {lacking}: no {stem}.safetensors; complete the download or save the model again")
 

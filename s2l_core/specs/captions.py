@@ -36,4 +36,10 @@ class ReplaceName(Spec):
     token: Annotated[str, Field(min_length=1)]
 
 
-CaptionSpec = Annotated[OwnCaption | DomainPrompt | NullCaption | ReplaceName, Field(discriminator="kind")]
+class AutomaticCaption(Spec):
+    """What a captioner says of each image. Which one is said by the stage of the captions, not here."""
+
+    kind: Literal["automatic"] = "automatic"
+
+
+CaptionSpec = Annotated[OwnCaption | DomainPrompt | NullCaption | ReplaceName | AutomaticCaption, Field(discriminator="kind")]

@@ -136,3 +136,18 @@ def test_lists_and_mappings_are_said_in_few_words() -> None:
 def test_long_values_that_are_cut_alike_stay_apart() -> None:
     found = places_of(*({"domain": "alba", "method": "lora", "sp_prompts": ["x" * 60 + end]} for end in "abc"))
     assert [place.variant.removeprefix(f"lora, sp_prompts = {'x' * 47}…") for place in found] == ["", " (2)", " (3)"]
+
+
+def test_each_caption_that_an_attack_shows_is_a_variant_of_its_own_in_few_words() -> None:
+    blip = "{kind: automatic, captioner: {kind: blip, model: ./networks/blip-image-captioning-large, beams: 1}}"
+    captions = f"[own, domain, 'null', {{kind: automatic, captioner: colours}}, {blip}]"
+    plan = plan_of(f"fixed: {{steps: 5}}\naxes: {{domain: [ada, bo], method: [none, lora], caption: {captions}}}")
+    variants = {place.variant for place in places(plan).values() if place.method == "lora"}
+    assert variants == {
+        "lora, caption = own",
+        "lora, caption = domain",
+        "lora, caption = null",
+        "lora, caption = automatic colours",
+        'lora, caption = automatic blip(beams=1,model="./networks/blip-i…',
+    }
+    assert len({place.variant for place in places(plan).values() if place.role == "no-shake"}) == 5

@@ -166,7 +166,67 @@ WRONG = [
     (
         "an unknown caption",
         "name: g\nfixed: {caption: owm}",
-        'g.yaml:2: fixed.caption: unknown caption "owm"; allowed: own, domain, null; did you mean "own"?',
+        'g.yaml:2: fixed.caption: unknown caption "owm"; allowed: own, domain, null; did you mean "own"?; or a mapping such as {kind: automatic, captioner: colours}',
+    ),
+    (
+        "automatic captions of nobody",
+        "name: g\nfixed: {caption: automatic}",
+        'g.yaml:2: fixed.caption: got "automatic", which does not say who writes the captions; name a captioner: {kind: automatic, captioner: colours}, or {kind: blip, model: FOLDER}',
+    ),
+    (
+        "automatic captions without a captioner",
+        "name: g\nfixed: {caption: {kind: automatic}}",
+        "g.yaml:2: fixed.caption: caption.captioner: is missing; name one: {kind: automatic, captioner: colours}, or {kind: blip, model: FOLDER}",
+    ),
+    (
+        "an unknown captioner",
+        OK + "  caption: [own, {kind: automatic, captioner: colors}]",
+        'g.yaml:6: axes.caption[1]: caption.captioner: unknown captioner "colors"; allowed: colours; did you mean "colours"?; or a mapping such as {kind: blip, model: FOLDER}',
+    ),
+    (
+        "an unknown kind of captioner",
+        "name: g\nfixed: {caption: {kind: automatic, captioner: {kind: blipp}}}",
+        'g.yaml:2: fixed.caption: caption.captioner: unknown kind "blipp"; allowed: colours, blip; did you mean "blip"?',
+    ),
+    (
+        "a captioner's knob beside the captioner",
+        "name: g\nfixed: {caption: {kind: automatic, captioner: colours, most: 2}}",
+        'g.yaml:2: fixed.caption: caption: unknown key "most"; allowed: kind, captioner; knobs of a captioner stand under captioner',
+    ),
+    (
+        "a captioner that is a number",
+        "name: g\nfixed: {caption: {kind: automatic, captioner: 3}}",
+        "g.yaml:2: fixed.caption: caption.captioner: got 3; it must be a mapping with a `kind`: colours, blip",
+    ),
+    (
+        "a BLIP without a folder",
+        "name: g\nfixed: {caption: {kind: automatic, captioner: {kind: blip}}}",
+        "g.yaml:2: fixed.caption: caption.captioner.model: is missing",
+    ),
+    (
+        "a BLIP that is not there",
+        OK + "  caption: [{kind: automatic, captioner: {kind: blip, model: ./nowhere}}]",
+        "g.yaml:6: axes.caption[0]: there is no model folder ./nowhere",
+    ),
+    (
+        "a BLIP that is no folder's name",
+        OK + "  caption: [{kind: automatic, captioner: {kind: blip, model: nowhere}}]",
+        'g.yaml:6: axes.caption[0]: unknown model "nowhere"; allowed: a folder in the transformers layout, or org/name@revision on the hub',
+    ),
+    (
+        "a prompt that names a domain",
+        "name: g\nfixed: {caption: {kind: automatic, captioner: {kind: blip, model: b, prompt: 'a {name} of'}}}",
+        'g.yaml:2: fixed.caption: caption.captioner.prompt: got "a {name} of"; all domains are captioned alike, so no braces here',
+    ),
+    (
+        "a BLIP that ends before it begins",
+        "name: g\nfixed: {caption: {kind: automatic, captioner: {kind: blip, model: b, max_tokens: 4}}}",
+        "g.yaml:2: fixed.caption: caption.captioner: min_tokens must be at most max_tokens; got min_tokens=5, max_tokens=4",
+    ),
+    (
+        "no beam",
+        "name: g\nfixed: {caption: {kind: automatic, captioner: {kind: blip, model: b, beams: 0}}}",
+        "g.yaml:2: fixed.caption: caption.captioner.beams: got 0; it must be greater than 0",
     ),
     ("an FPR of 1", "name: g\nfixed: {fprs: [1]}", "g.yaml:2: fixed.fprs[0]: got 1; it must be between 0 and 1 (1 % is 0.01)"),
     ("an FPR in words", "name: g\nfixed: {fprs: [low]}", 'g.yaml:2: fixed.fprs[0]: got "low"; it must be a number between 0 and 1'),

@@ -22,9 +22,12 @@ from jobs.stages import base, data
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, FolderImages, FolderModel, HubModel, PackagedModel
 from s2l_core import tiny
+from s2l_core.captioners import load as load_captioner
 from s2l_core.features import load
 from s2l_core.images import read_images
+from s2l_core.specs.captioners import BlipCaptioner
 from s2l_core.specs.fidelity import ClipFeatures
+from tests.blip_models import save_blip
 from tests.clip_models import add_checker, save_clip
 from tests.orl_folder import build_orl_folder, orl_source
 from tests.sd_models import sd_model
@@ -122,10 +125,10 @@ def test_a_folder_that_is_no_pipeline_says_what_it_lacks(model: Path) -> None:
         resolve_model(str(model / "unet"))
 
 
-def test_planning_on_a_model_imports_no_torch(model: Path) -> None:
-    code = (
-        f"import sys; from jobs.sources import *; resolve_model('tiny'); resolve_model({str(model)!r}); assert 'torch' not in sys.modules"
-    )
+def test_planning_on_a_model_imports_no_torch(model: Path, tmp_path: Path) -> None:
+    save_blip(tmp_path / "blip")
+    asked = f"resolve_model('tiny'); resolve_model({str(model)!r}); resolve_model({str(tmp_path / 'blip')!r}, 'captioner')"
+    code = f"import sys; from jobs.sources import *; {asked}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
 
 
@@ -271,6 +274,33 @@ def test_a_clip_that_is_not_there_says_what_is_allowed(model: Path) -> None:
         resolve_model("nowhere", "clip")
     with pytest.raises(InputError, match=r"has no config.json; a CLIP is a folder in the transformers layout"):
         resolve_model(str(model), "clip")
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_a_captioner_is_committed_with_what_it_takes_to_caption(where: str, hub: type[Hub], tmp_path: Path) -> None:
+    save_blip(tmp_path / "blip")
+    for name in ("pytorch_model.bin", "modeling_blip.py", "tf_model.h5"):
+        (tmp_path / "blip" / name).write_bytes(b"never read")
+    hub.folder = tmp_path / "blip"
+    source, folders = resolve_model(str(tmp_path / "blip") if where == "folder" else f"org/name@{REVISION}", "captioner")
+    base.run(job(BaseStage(source=source, family="captioner"), tmp_path / "out", **folders))
+    assert set(files(tmp_path / "out")) == {
+        *("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"),
+    }
+    assert load_captioner(BlipCaptioner(), folder=tmp_path / "out")([]) == []
+
+
+def test_a_captioner_that_cannot_be_used_is_refused_while_planning(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'unknown model "nowhere"; allowed: a folder in the transformers layout, or org/name@revision'):
+        resolve_model("nowhere", "captioner")
+    with pytest.raises(InputError, match=r"has no config.json; a captioner is a folder in the transformers layout"):
+        resolve_model(str(model), "captioner")
+    with pytest.raises(InputError, match=r"a model on the hub needs a pinned revision"):
+        resolve_model("org/name", "captioner")
+    save_blip(tmp_path / "blip")
+    (tmp_path / "blip" / "model.safetensors").rename(tmp_path / "blip" / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"pytorch_model.bin is a pickle, which can run code when it is read; allowed: safetensors"):
+        resolve_model(str(tmp_path / "blip"), "captioner")
 
 
 def test_a_model_that_the_hub_does_not_have_is_the_users_to_mend(hub: type[Hub], tmp_path: Path) -> None:
