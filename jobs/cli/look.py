@@ -42,7 +42,7 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of stdout.")
 @click.option("--fidelity", is_flag=True, help="Instead: what the models draw, one row per trial x measure (docs/fidelity.md).")
 @click.option("--extraction", is_flag=True, help="Instead: which members they give back, one row per trial x rule x measure.")
-@click.option("--summary", is_flag=True, help="Instead: the table of a paper, one row per way x attack over all domains.")
+@click.option("--summary", is_flag=True, help="Instead: a paper's table, one row per way x attack, for domains not seen and for these.")
 def results(
     grid: str,
     profile: str | None,

@@ -22,6 +22,8 @@ Pair = tuple[Scores, Scores]
 Interval = tuple[float, float]
 Indices = NDArray[np.int64]
 
+MOST = 4000
+"""Replicates beyond which a standard deviation gains nothing and memory is lost."""
 NO_SCATTER = 1e-12
 MANY = 1e9
 """Degrees of freedom with which Student's t is the normal distribution."""
@@ -69,11 +71,12 @@ def domain_change(pairs: Sequence[Pair], spec: MetricsSpec) -> DomainChange:
     sizes = len(first.members), len(first.non_members)
     streams = stream(spec.seed, "hierarchical", first.domain).spawn(3)
     kept = max(1, seeds - 1)
-    shares = drawn_seeds(streams[2], spec.bootstrap, seeds, kept) / kept
-    replicates = np.zeros((1 + len(spec.fprs), spec.bootstrap))
+    samples = min(spec.bootstrap, MOST)
+    shares = drawn_seeds(streams[2], samples, seeds, kept) / kept
+    replicates = np.zeros((1 + len(spec.fprs), samples))
     step = max(1, CHUNK // sum(sizes))
-    for start in range(0, spec.bootstrap, step):
-        rows = slice(start, min(start + step, spec.bootstrap))
+    for start in range(0, samples, step):
+        rows = slice(start, min(start + step, samples))
         counts = (drawn_counts(each, rows.stop - rows.start, size) for each, size in zip(streams, sizes, strict=False))
         replicates[:, rows] = _resampled_change(pairs, Drawn(*counts), shares[rows].T, spec.fprs)
     changes = np.array([_values(after, spec.fprs) - _values(before, spec.fprs) for before, after in pairs])
@@ -88,8 +91,8 @@ def in_order(pairs: Sequence[Pair]) -> list[Pair]:
 
 def drawn_seeds(random: np.random.Generator, samples: int, seeds: int, kept: int) -> Floats:
     """How often each seed is among those drawn, [B, S]."""
-    chosen = random.integers(0, seeds, size=(samples, kept))
-    return np.asarray((chosen[:, :, None] == np.arange(seeds)).sum(axis=1), dtype=np.float64)
+    chosen = random.integers(0, seeds, size=(samples, kept)) + seeds * np.arange(samples)[:, None]
+    return np.bincount(chosen.ravel(), minlength=samples * seeds).reshape(samples, seeds).astype(np.float64)
 
 
 def _resampled_change(pairs: Sequence[Pair], drawn: Drawn, shares: Floats, fprs: tuple[float, ...]) -> Floats:
@@ -165,9 +168,9 @@ def hierarchical(found: Sequence[DomainChange], spec: MetricsSpec) -> list[Inter
     count = len(found)
     if count < 2:
         raise ValueError(f"an interval that resamples domains needs at least two of them; got {count}; `these_domains` takes one")
-    random = stream(spec.seed, "hierarchical domains")
-    domain = random.integers(0, count, size=(spec.bootstrap, count))
-    replicate = random.integers(0, spec.bootstrap, size=(spec.bootstrap, count))  # a domain drawn twice has other images each time
+    random, samples = stream(spec.seed, "hierarchical domains"), found[0].replicates.shape[1]
+    domain = random.integers(0, count, size=(samples, count))
+    replicate = random.integers(0, samples, size=(samples, count))  # a domain drawn twice has other images each time
     beyond, intervals = _beyond(count - 1, spec), []
     for metric, (middle, least) in enumerate(zip(_mean(found), _halves(found, spec), strict=True)):
         error = _error(np.array([each.change[metric] for each in found]), [each.replicates[metric] for each in found], domain, replicate)
