@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dashboards.conditions import CONDITIONS, split
@@ -34,6 +34,8 @@ ROLE_SHORT: dict[Role, str] = {
 }
 """The same where there is little room: in plots."""
 
+Ends = tuple[float, float]
+
 Way = tuple[Role, str]
 """A way to change the model: the part that it plays, and its variant."""
 
@@ -62,6 +64,7 @@ class Summary:
         low, high, verdict: None where trials are only averaged: their mean has no interval of its own.
         signed_rank_p, smallest_p: of the test over domains, where it was made; `smallest_p` is the least that so many domains can give.
         how: of what this is the result.
+        hierarchical, these_domains: the intervals of a pool that resample domains, images and seeds, or images and seeds alone.
     """
 
     before: float
@@ -73,6 +76,8 @@ class Summary:
     how: str
     signed_rank_p: float | None = None
     smallest_p: float | None = None
+    hierarchical: Ends | None = None
+    these_domains: Ends | None = None
 
 
 @dataclass
@@ -116,7 +121,10 @@ class Group:
     def summary(self) -> Summary:
         if len(self.pooled) == 1:
             auc = self.pooled[0].auc
-            return _summary(auc, f"pooled over {len(auc['by_domain'])} domains", auc["wilcoxon_p"], auc["smallest_p"])
+            pooled = _summary(auc, f"pooled over {len(auc['by_domain'])} domains")
+            everywhere, here = ((auc[name]["low"], auc[name]["high"]) for name in ("hierarchical", "these_domains"))
+            tested = replace(pooled, signed_rank_p=auc["wilcoxon_p"], smallest_p=auc["smallest_p"])
+            return replace(tested, hierarchical=everywhere, these_domains=here)
         if len(self.lines) == 1:
             return _summary(self.lines[0].auc, self.lines[0].name)
         before, after, delta = (sum(line.auc[name] for line in self.lines) / len(self.lines) for name in ("before", "after", "delta"))
@@ -136,9 +144,9 @@ def with_role(name: str, role: Role) -> str:
     return f"{name} ({ROLE_SHORT[role]})" if ROLE_SHORT[role] else name
 
 
-def _summary(auc: Mapping[str, Any], how: str, signed_rank_p: float | None = None, smallest_p: float | None = None) -> Summary:
+def _summary(auc: Mapping[str, Any], how: str) -> Summary:
     levels = (auc["before"], auc["after"], auc["delta"], auc["delta_low"], auc["delta_high"], auc["verdict"])
-    return Summary(*levels, how, signed_rank_p, smallest_p)
+    return Summary(*levels, how)
 
 
 Groups = dict[str, list[Group]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dashboards.comparisons import LEVEL, holm
 from dashboards.groups import Group, Groups, Summary
@@ -11,6 +12,13 @@ from dashboards.places import Role
 from dashboards.words import listed, plural, short
 
 Key = tuple[str, Role, str]
+
+WITHIN = (
+    "An interval beside a pooled amplification speaks of domains not seen: whole domains are resampled, and few of them make it wide. The "
+    "others resample what lies within domains too. Domains, images and seeds: the same question, without trusting domains that agree by "
+    "chance. These domains: what exactly these people's data show; another choice of images and another seed might have given it."
+)
+"""What the intervals of a pool are about."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,23 @@ def method_rows(groups: Iterable[Group], tests: DomainTests) -> list[MethodRow]:
 def _row(group: Group, tests: DomainTests) -> MethodRow:
     p = None if group.condition else tests.p.get(key_of(group))
     return MethodRow(group, group.summary(), group.verdicts(), p, [_row(each, tests) for each in group.again])
+
+
+@dataclass(frozen=True)
+class Within:
+    """The intervals of one pooled change that resample what lies within domains; `metric` has the change itself."""
+
+    group: Group
+    name: str
+    measure: str
+    metric: Mapping[str, Any]
+
+
+def within_domains(rows: Iterable[MethodRow]) -> list[Within]:
+    """Those of every pool and measure behind the rows, in their order."""
+    groups = [each.group for row in rows for each in (row, *row.again)]
+    pools = [(group, line) for group in groups for line in group.pooled]
+    return [Within(group, line.name, measure, metric) for group, line in pools for measure, metric in line.metrics.items()]
 
 
 def p_words(p: float) -> str:

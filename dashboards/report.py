@@ -17,7 +17,7 @@ from dashboards.findings import findings
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import ROLE_WORDS, Groups, groups_of
 from dashboards.known import known
-from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_up, pooled_words
+from dashboards.methods import WITHIN, amplified_controls, domain_tests, p_words, pooled_up, pooled_words
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
 from dashboards.samples import DomainSamples, samples
@@ -93,6 +93,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "facts": [*_facts(plan, found, standing), *_rejected(plan, ledger)],
         "attacks": attack_sections(groups, tests, found, ledger),
         "tests": tests,
+        "within_words": WITHIN,
         "conditions": _conditions(groups),
         "glance": plot,
         "glance_table": None if plot else glance_table(groups, curved),

@@ -10,7 +10,7 @@ import numpy as np
 
 from dashboards.drawings import RocPlots, roc_plots
 from dashboards.groups import Group, Groups, Line, Summary
-from dashboards.methods import DomainTests, MethodRow, method_rows
+from dashboards.methods import DomainTests, MethodRow, Within, method_rows, within_domains
 from dashboards.results import Cell
 from dashboards.words import plural
 from jobs.ledger.ledger import Ledger
@@ -60,6 +60,11 @@ class AttackSection:
     @property
     def tested(self) -> bool:
         return any(row.corrected_p is not None for row in self.methods)
+
+    @property
+    def within(self) -> list[Within]:
+        """The intervals of pools that resample what lies within domains."""
+        return within_domains(self.methods)
 
     @property
     def inverted(self) -> bool:

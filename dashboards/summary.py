@@ -15,9 +15,9 @@ from jobs.plan import Plan
 
 LABELS = ("way", "part", "attack")
 VALUES = ("before", "after", "delta", "delta_low", "delta_high", "verdict", "p_holm", "domains", "trials")
+WITHIN = ("hierarchical_low", "hierarchical_high", "these_domains_low", "these_domains_high")
 
-
-COLUMNS = (*LABELS, *VALUES)
+COLUMNS = (*LABELS, *VALUES, *WITHIN)
 
 
 def table(plan: Plan, ledger: Ledger) -> Table:
@@ -33,7 +33,8 @@ def rows_of(plan: Plan, ledger: Ledger, found: Sequence[Cell]) -> list[dict[str,
 
     Columns: `way` (the method with all that sets it apart), `part` (`method`, `members`, `unrelated`, ...), `attack`; `before`, `after`,
     `delta` with its interval and verdict: pooled over domains where that was done, of one trial where there is one, else means without an
-    interval; `p_holm`, the signed-rank test over domains after Holm's correction, where it counts; `domains`, `trials`.
+    interval; `p_holm`, the signed-rank test over domains after Holm's correction, where it counts; `domains`, `trials`; of pools also
+    `hierarchical_low` and `_high` (domains, their images and seeds resampled) and `these_domains_low` and `_high` (images and seeds alone).
     """
     groups = groups_of(plan, ledger, found)
     tests = domain_tests(groups)
@@ -61,4 +62,5 @@ def _row(group: Group, tests: DomainTests) -> dict[str, Any]:
         "p_holm": None if group.condition else tests.p.get(key_of(group)),
         "domains": len({line.place.domain for line in group.lines}),
         "trials": len(group.lines),
+        **dict(zip(WITHIN, (*(summary.hierarchical or (None, None)), *(summary.these_domains or (None, None))), strict=True)),
     }

@@ -17,6 +17,12 @@ Rows = Sequence[Mapping[str, Any]]
 
 MARKS = {"amplified": "▲", "reduced": "▼", "none": "–", "inverted": "⇅"}
 HEADS = {"p_holm": "p (Holm)", "p_value": "p"}
+INTERVALS = {
+    "interval": ("delta_low", "delta_high"),
+    "domains, images, seeds": ("hierarchical_low", "hierarchical_high"),
+    "these domains": ("these_domains_low", "these_domains_high"),
+}
+"""Two columns that are printed as one."""
 MAX_VALUE = 28
 """Letters of an axis's value in the table for people; the other formats hold it whole."""
 STYLES = {"amplified": "bold red", "reduced": "blue", "none": "dim", "inverted": "magenta"}
@@ -138,13 +144,18 @@ def to_table(
         table.add_column(name, justify="right", no_wrap=True)
     if judged:
         table.add_column("verdict", no_wrap=True)
+    within = [ends for ends in list(INTERVALS.values())[1:] if ends[0] in first]
+    for head, ends in INTERVALS.items():
+        if ends in within:
+            table.add_column(head, justify="right", no_wrap=True)
     ranks = {key: rank for rank, key in enumerate(leading)}
     ordered = sorted(rows, key=lambda row: [_place(row[name]) for name in (*axes, "trial_key", *labels)]) if keyed else list(rows)
     for row in sorted(ordered, key=lambda row: ranks.get(row["trial_key"], len(ranks))) if keyed else ordered:
         words = [*([row["trial_key"][:10]] if keyed else []), *(_short(row[name]) for name in axes), *(row[name] for name in labels)]
         numbers = [number(row["before"]), number(row["after"]), signed(row["delta"]), interval(row["delta_low"], row["delta_high"])]
         numbers += [number(row[name]) for name in more]
-        table.add_row(*(Text(word) for word in [*words, *numbers]), *([_verdict(Text, row["verdict"])] if judged else []))
+        last = [Text(interval(row[low], row[high])) for low, high in within]
+        table.add_row(*(Text(word) for word in [*words, *numbers]), *([_verdict(Text, row["verdict"])] if judged else []), *last)
     text = io.StringIO()
     console = Console(
         file=text, width=width or 10_000, color_system="standard" if color else None, force_terminal=color, legacy_windows=False
@@ -177,7 +188,7 @@ _COUNTS = (
     *("comparisons", "against", "domains", "trials", "images", "candidates"),
     *("n_member", "n_non_member", "n_pairs", "n_rejected", "n_controls"),
 )
-_NUMBERS = ("before", "after", "delta", "interval", "p_holm", "p_value", *_COUNTS)
+_NUMBERS = ("before", "after", "delta", *INTERVALS, "p_holm", "p_value", *_COUNTS)
 
 
 def _is_number(column: str) -> bool:
@@ -185,15 +196,17 @@ def _is_number(column: str) -> bool:
 
 
 def _printed(rows: Rows, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells as they are printed: `delta_low` and `delta_high` as one interval, keys in ten letters."""
-    names = list(rows[0]) if rows else list(columns)
-    header = ["interval" if name == "delta_low" else name for name in names if name != "delta_high"]
+    """Header and cells as they are printed: the ends of an interval in one column, keys in ten letters."""
+    heads = {low: head for head, (low, _) in INTERVALS.items()}
+    highs = {high for _, high in INTERVALS.values()}
+    header = [heads.get(name, name) for name in (rows[0] if rows else columns) if name not in highs]
     return header, [[_cell(name, row) for name in header] for row in rows]
 
 
 def _cell(name: str, row: Mapping[str, Any]) -> str:
-    if name == "interval":
-        return interval(row["delta_low"], row["delta_high"])
+    if name in INTERVALS:
+        low, high = INTERVALS[name]
+        return interval(row[low], row[high])
     value = row[name]
     if name == "trial_key":
         return str(value)[:10]

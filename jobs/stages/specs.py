@@ -212,13 +212,13 @@ class MemorisationStage(StageSpec):
 
 
 class MetricsStage(StageSpec):
-    schema_version: ClassVar[int] = 4
+    schema_version: ClassVar[int] = 5
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
 
 
 class PooledStage(StageSpec):
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     kind: Literal["pooled"] = "pooled"
     metrics: MetricsSpec = MetricsSpec()
 

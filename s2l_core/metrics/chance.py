@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from s2l_core.metrics.intervals import percentiles, stream
-from s2l_core.metrics.roc import checked_scores
+from s2l_core.metrics.roc import Floats, checked_scores
 
 SHUFFLES = 999
+CHUNK = 1 << 22
+"""Ranks shuffled at once; no part of the meaning."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,18 @@ def against_chance(
     members, others = checked_scores(member, "member"), checked_scores(non_member, "non-member")
     ranks = rankdata(np.concatenate([members, others]))
     m, n = len(members), len(others)
-    random = stream(seed, "shuffle", *purpose)
-    drawn = random.permuted(np.broadcast_to(ranks, (shuffles + 1, m + n)), axis=1)[:, :m].sum(axis=1)
+    drawn = rank_sums(ranks, m, shuffles + 1, stream(seed, "shuffle", *purpose))
     areas = (drawn - m * (m + 1) / 2) / (m * n)
     area = (float(ranks[:m].sum()) - m * (m + 1) / 2) / (m * n)
     as_far = int((np.abs(areas[1:] - 0.5) >= abs(area - 0.5) - 1e-12).sum())
     return Chance((1 + as_far) / (1 + shuffles), *percentiles(areas[1:], level=level), control=float(areas[0]))
+
+
+def rank_sums(ranks: Floats, m: int, shuffles: int, random: np.random.Generator) -> Floats:
+    """The sum of the ranks that each shuffle gives to the members [shuffles], so many shuffles at once as memory is spent on."""
+    step = max(1, CHUNK // len(ranks))
+    sums = np.empty(shuffles)
+    for start in range(0, shuffles, step):
+        rows = slice(start, min(start + step, shuffles))
+        sums[rows] = random.permuted(np.broadcast_to(ranks, (rows.stop - rows.start, len(ranks))), axis=1)[:, :m].sum(axis=1)
+    return sums

@@ -10,7 +10,8 @@ import numpy as np
 from s2l_core.metrics.calibrated import accuracy_change, accuracy_interval, false_positives, halves, judged
 from s2l_core.metrics.chance import against_chance
 from s2l_core.metrics.identity import images_needed, recognised, set_test
-from s2l_core.metrics.intervals import auc_interval, percentiles, stream, tpr_interval, tpr_replicates
+from s2l_core.metrics.intervals import auc_interval, tpr_interval
+from s2l_core.metrics.rate_change import tpr_changes
 from s2l_core.metrics.roc import auc, delong, roc_curve, tpr_at_fpr
 from s2l_core.metrics.verdicts import score_warnings, size_warnings, verdict
 from s2l_core.scores import Scores
@@ -25,8 +26,8 @@ def compare(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
     the members tells that this person was trained on.
 
     Intervals: for one AUC DeLong's on the logit scale; for the AUC's difference DeLong's paired one; for one TPR a
-    distribution-free one that knows that the threshold is estimated; for TPRs' differences percentiles of a stratified bootstrap that
-    resamples both classes, the same images before and after.
+    distribution-free one that knows that the threshold is estimated; for TPRs' differences percentiles of a smoothed Bayesian bootstrap
+    over both classes, the same weights of images before and after (`s2l_core.metrics.rate_change`).
 
     Raises:
         ValueError: the scores are not of the same images in the same order, a class is empty, or a score is not finite.
@@ -84,26 +85,13 @@ def _auc(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
 
 
 def _tprs(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) -> dict[str, Any]:
-    replicates = tpr_replicates(
-        (before.members, after.members), (before.non_members, after.non_members), spec.fprs, spec.bootstrap, stream(spec.seed, "tpr")
-    )
+    sides = (before.members, before.non_members), (after.members, after.non_members)
+    changes = tpr_changes(*sides, spec.fprs, seed=spec.seed, replicates=spec.bootstrap, level=spec.level)
     entries = {}
-    for column, fpr in enumerate(spec.fprs):
-        (tpr_before, achieved_before), (tpr_after, achieved_after) = (
-            tpr_at_fpr(each.members, each.non_members, fpr) for each in (before, after)
-        )
-        low, high = percentiles(replicates[1, column] - replicates[0, column], level=spec.level)
-        if tpr_after != tpr_before and min(len(before.members), len(before.non_members)) < 2:
-            low, high = -1.0, 1.0  # one image resampled is itself: it tells nothing of scatter
-        interval_before, interval_after = (tpr_interval(each.members, each.non_members, fpr, level=spec.level) for each in (before, after))
-        entry = _entry(
-            (tpr_before, tpr_after),
-            interval_before,
-            interval_after,
-            (tpr_after - tpr_before, low, high),
-            p_value=None,
-            auc_before=auc_before,
-        )
+    for fpr, change in zip(spec.fprs, changes, strict=True):
+        (tpr_before, achieved_before), (tpr_after, achieved_after) = (tpr_at_fpr(*side, fpr) for side in sides)
+        interval_before, interval_after = (tpr_interval(*side, fpr, level=spec.level) for side in sides)
+        entry = _entry((tpr_before, tpr_after), interval_before, interval_after, change, p_value=None, auc_before=auc_before)
         entries[metric_name(fpr)] = entry | {"achieved_fpr_before": achieved_before, "achieved_fpr_after": achieved_after}
     return entries
 

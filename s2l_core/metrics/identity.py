@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from s2l_core.metrics.chance import rank_sums
 from s2l_core.metrics.intervals import stream
 from s2l_core.metrics.roc import Floats, checked_scores
 
@@ -89,7 +90,7 @@ def _null(k: int, n: int, shuffles: int, seed: int, purpose: tuple[str, ...]) ->
     """Sums of k of the ranks 1 to k + n, drawn at random: float64 [B]."""
     random = stream(seed, "ranks", k, n, *purpose)
     ranks = np.arange(1, k + n + 1, dtype=np.float64)
-    return np.array(random.permuted(np.broadcast_to(ranks, (shuffles, k + n)), axis=1)[:, :k].sum(axis=1))
+    return rank_sums(ranks, k, shuffles, random)
 
 
 def _p_values(sets: NDArray[np.float64], others: Floats, null: Floats) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2l_core.metrics.compare import check_same_images, metric_name
+from s2l_core.metrics.hierarchical import DomainChange, domain_change, hierarchical, in_order, these_domains
 from s2l_core.metrics.intervals import stream
 from s2l_core.metrics.roc import auc, tpr_at_fpr
 from s2l_core.metrics.verdicts import verdict, warning
@@ -43,27 +44,38 @@ def pool(pairs: Sequence[tuple[Scores, Scores]], spec: MetricsSpec) -> dict[str,
     clusters are too narrow (of three domains they cannot leave the range of the three values).
     Scores are never mixed across domains: offsets between domains would pull a joint AUC to 0.5.
 
+    Beside it stand two bootstraps that also resample what lies within a domain (`s2l_core.metrics.hierarchical`): `hierarchical`, of
+    domains, images and seeds, and `these_domains`, of images and seeds, which speaks of exactly these domains.
+
     Raises:
         ValueError: fewer than two domains, or a pair is not of the same images.
     """
     for before, after in pairs:
         check_same_images(before, after)
+    pairs = in_order(pairs)
     names = sorted({before.domain for before, _ in pairs})
     if len(names) < 2:
         raise ValueError(f"pooling needs at least two domains; got {names}")
     auc_before = 0.0
     metrics: dict[str, dict[str, Any]] = {}
-    for name, measure in _measures(spec):
+    changes = [domain_change([pair for pair in pairs if pair[0].domain == domain], spec) for domain in names]
+    nested = zip(hierarchical(changes, spec), these_domains(changes, spec), strict=True)
+    for (name, measure), (everywhere, here) in zip(_measures(spec), nested, strict=True):
         domains = [_domain(domain, pairs, measure) for domain in names]
         auc_before = _mean(domains, "before") if name == "auc" else auc_before
-        metrics[name] = _pooled(domains, auc_before, spec)
+        within = {"hierarchical": _ends(everywhere), "these_domains": _ends(here)}
+        metrics[name] = _pooled(domains, auc_before, spec) | within
     return {
         "attack": pairs[0][1].attack.get("kind"),
         "domains": names,
         "trials": len(pairs),
         "metrics": metrics,
-        "warnings": _warnings(len(names), auc_before),
+        "warnings": _warnings(changes, auc_before),
     }
+
+
+def _ends(interval: tuple[float, float]) -> dict[str, float]:
+    return {"low": interval[0], "high": interval[1]}
 
 
 def _measures(spec: MetricsSpec) -> list[tuple[str, Any]]:
@@ -128,14 +140,21 @@ def _wilcoxon(deltas: NDArray[np.float64]) -> float:
     return float(wilcoxon(moved).pvalue) if len(moved) else 1.0
 
 
-def _warnings(domains: int, auc_before: float) -> list[dict[str, str]]:
-    warnings = []
+def _warnings(changes: Sequence[DomainChange], auc_before: float) -> list[dict[str, str]]:
+    warnings, domains = [], len(changes)
     if domains < ENOUGH_FOR_WILCOXON:
         message = (
             f"{domains} domains: a signed-rank test cannot reject (its smallest possible p is {smallest_p(domains):.3g}), and the "
             f"interval leans on the changes being roughly normal over domains; {ENOUGH_FOR_WILCOXON} domains or more say much more"
         )
         warnings.append(warning("few_domains", message))
+    single = sum(each.seeds == 1 for each in changes)
+    if single:
+        message = (
+            f"{single} of {domains} domains have one seed: how much a seed changes there cannot be told, and intervals that resample seeds "
+            "(hierarchical, these domains) speak of this one; two seeds or more say more"
+        )
+        warnings.append(warning("one_seed", message))
     if auc_before < 0.5:
         message = f"the mean AUC before is {auc_before:.3f}: the attack ranks members below non-members"
         warnings.append(warning("inverted", message))

@@ -20,9 +20,8 @@ from scipy.stats import norm
 from s2l_core.metrics.calibrated import accuracy_change, accuracy_interval, balanced_threshold, false_positives, halves, judged
 from s2l_core.metrics.chance import against_chance
 from s2l_core.metrics.intervals import auc_interval, clopper_pearson, percentiles, stream, tpr_interval, tpr_replicates
-from s2l_core.metrics.pooled import cluster_interval
+from s2l_core.metrics.rate_change import tpr_changes
 from s2l_core.metrics.roc import Floats, delong, strict_threshold, tpr_at_fpr
-from s2l_core.specs.metrics import MetricsSpec
 
 SIZES = ((60, 60), (128, 128), (64, 128), (500, 500))
 FPRS = (0.1, 0.01)
@@ -53,11 +52,17 @@ def one_set(m: int, n: int, index: int, replicates: int) -> Held:
     _, low, high, _ = delong(*drawn)
     yield "change of AUC (paired DeLong)", low <= area(AFTER) - area(BEFORE) <= high
     values = tpr_replicates((drawn[0], drawn[2]), (drawn[1], drawn[3]), FPRS, replicates, stream(index, "bootstrap"))
+    changes = tpr_changes(drawn[:2], drawn[2:], FPRS, seed=index, replicates=replicates)
     for column, fpr in enumerate(FPRS):
         low, high = tpr_interval(drawn[0], drawn[1], fpr)
         yield f"TPR at FPR {fpr:g} (order statistics and Wilson)", low <= tpr(BEFORE, fpr) <= high
+        _, low, high = changes[column]
+        yield f"change of TPR at FPR {fpr:g} (smoothed Bayesian bootstrap)", low <= tpr(AFTER, fpr) - tpr(BEFORE, fpr) <= high
         low, high = percentiles(values[1, column] - values[0, column], level=0.95)
-        yield f"change of TPR at FPR {fpr:g} (paired bootstrap)", low <= tpr(AFTER, fpr) - tpr(BEFORE, fpr) <= high
+        yield (
+            f"for contrast: change of TPR at FPR {fpr:g} (paired bootstrap, percentiles)",
+            low <= tpr(AFTER, fpr) - tpr(BEFORE, fpr) <= high,
+        )
         low, high = percentiles(values[0, column], level=0.95)
         yield f"for contrast: TPR at FPR {fpr:g} (bootstrap of both classes)", low <= tpr(BEFORE, fpr) <= high
         low, high = clopper_pearson(round(tpr_at_fpr(drawn[0], drawn[1], fpr)[0] * m), m)
@@ -91,12 +96,6 @@ def _accuracy(member: Floats, other: Floats, shift: float) -> float:
     return float(norm.sf(threshold - shift) + norm.cdf(threshold)) / 2
 
 
-def one_pool(domains: int, index: int) -> Held:
-    deltas = stream(index, "pool", domains).normal(0.05, 0.03, domains)
-    _, low, high = cluster_interval(deltas, MetricsSpec(seed=index))
-    yield "mean change over domains (cluster bootstrap, t)", low <= 0.05 <= high
-
-
 def shares(rows: Iterator[Held]) -> dict[str, float]:
     found: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
@@ -110,9 +109,6 @@ def table(sets: int, replicates: int) -> str:
     names = next(iter(columns.values()))
     lines = [f"| members and non-members | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(f'{column[name]:.3f}' for column in columns.values())} |" for name in names]
-    pools = {domains: shares(one_pool(domains, index) for index in range(sets)) for domains in (3, 6, 12, 40)}
-    lines += ["", f"| domains | {' | '.join(map(str, pools))} |", "|---" * (len(pools) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(f'{pool[name]:.3f}' for pool in pools.values())} |" for name in pools[3]]
     return "\n".join(lines) + "\n"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from math import comb
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu, norm
+from scipy.stats import mannwhitneyu, norm, rankdata
 
 from s2l_core.metrics.calibrated import (
     Halves,
@@ -19,8 +20,8 @@ from s2l_core.metrics.calibrated import (
     halves,
     judged,
 )
-from s2l_core.metrics.chance import against_chance
-from s2l_core.metrics.intervals import clopper_pearson
+from s2l_core.metrics.chance import CHUNK, against_chance, rank_sums
+from s2l_core.metrics.intervals import clopper_pearson, stream
 from s2l_core.metrics.roc import auc
 
 Floats = NDArray[np.float64]
@@ -170,3 +171,24 @@ def test_shuffled_labels_lie_around_a_half_and_the_control_within_as_often_as_st
 def test_scores_that_all_are_equal_are_no_evidence() -> None:
     found = against_chance([1.0] * 5, [1.0] * 7, seed=0)
     assert (found.p_value, found.low, found.high, found.control) == (1.0, 0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 250])
+def test_how_many_shuffles_are_made_at_once_changes_no_bit(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    member, other = drawn(0, 40, 61, 0.5)
+    ranks = rankdata(np.concatenate([member, other]).round(1))
+    whole = stream(0, "x").permuted(np.broadcast_to(ranks, (1000, 101)), axis=1)[:, :40].sum(axis=1)
+    found = against_chance(member, other, seed=3)
+    monkeypatch.setattr("s2l_core.metrics.chance.CHUNK", rows * 101)
+    np.testing.assert_array_equal(rank_sums(ranks, 40, 1000, stream(0, "x")), whole)
+    assert against_chance(member, other, seed=3) == found
+
+
+def test_shuffles_of_large_sets_take_bounded_memory() -> None:
+    ranks = np.arange(1.0, 200_001.0)
+    tracemalloc.start()
+    sums = rank_sums(ranks, 100_000, 100, stream(0, "x"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * 8 * CHUNK, "all 100 at once take 160 MB"
+    assert sums.mean() == pytest.approx(100_000 * 200_001 / 2, rel=1e-3)

@@ -178,7 +178,7 @@ def test_offsets_between_domains_do_not_reach_the_pooled_auc() -> None:
 def test_the_signed_rank_test_is_made_only_where_it_could_reject() -> None:
     from scipy.stats import wilcoxon
 
-    five, six = ([pair(seed, 0.5, 1.5, f"domain-{seed}") for seed in range(count)] for count in (5, 6))
+    five, six = ([pair(seed, 0.5, 1.5, f"domain-{seed % count}") for seed in range(2 * count)] for count in (5, 6))
     few = pool(five, SPEC)
     assert few["metrics"]["auc"]["wilcoxon_p"] is None
     assert few["metrics"]["auc"]["smallest_p"] == 2 / 2**5

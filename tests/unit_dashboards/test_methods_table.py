@@ -8,7 +8,7 @@ import pytest
 
 from dashboards.comparisons import holm
 from dashboards.groups import Groups, groups_of
-from dashboards.methods import DomainTests, amplified_controls, domain_tests, method_rows, pooled_words
+from dashboards.methods import DomainTests, amplified_controls, domain_tests, method_rows, pooled_words, within_domains
 from dashboards.results import cells
 from tests.ablations_by_hand import METHODS
 
@@ -107,3 +107,14 @@ def test_where_each_way_has_one_trial_there_is_no_second_table(groups: Groups, t
 
     single = [replace(group, lines=group.lines[:1], pooled=[]) for group in groups["secmi"]]
     assert method_rows(single, tests) == []
+
+
+def test_what_lies_within_domains_is_shown_of_every_pool_and_measure(groups: Groups, tests: DomainTests) -> None:
+    rows = method_rows(groups["secmi"], tests)
+    shown = within_domains(rows)
+    first = shown[0]
+    assert (first.group, first.measure, first.name) == (rows[0].group, "auc", "all 12 domains, pooled")
+    assert first.metric is rows[0].group.pooled[0].auc
+    pools = [line for row in rows for each in (row, *row.again) for line in each.group.pooled]
+    assert len(shown) == sum(len(line.metrics) for line in pools)
+    assert rows[0].summary.these_domains == (first.metric["these_domains"]["low"], first.metric["these_domains"]["high"])

@@ -28,6 +28,10 @@ def test_each_way_and_attack_of_the_report_is_one_row_with_its_corrected_test(ma
     group = next(group for group in groups["secmi"] if group.variant == "dreambooth" and group.role == "method")
     assert (pooled["delta"], pooled["delta_low"]) == (group.summary().delta, group.summary().low)
     assert (pooled["domains"], pooled["trials"]) == (12, 24)
+    auc = group.pooled[0].auc
+    assert (pooled["hierarchical_low"], pooled["these_domains_high"]) == (auc["hierarchical"]["low"], auc["these_domains"]["high"])
+    assert pooled["hierarchical_low"] <= pooled["these_domains_low"] <= pooled["delta"] <= pooled["these_domains_high"]
+    assert list(pooled)[-4:] == list(summary.COLUMNS[-4:]) == list(summary.WITHIN)
 
 
 def test_what_is_missing_is_counted_in_trials(tmp_path: Any) -> None:
@@ -36,6 +40,17 @@ def test_what_is_missing_is_counted_in_trials(tmp_path: Any) -> None:
     assert (summary.table(made.plan, made.ledger).missing, summary.table(made.plan, made.ledger).asked) == (1, 3)
     assert results.table(made.plan, made.ledger).missing == 1
     assert all(row["delta_low"] is None for row in summary.table(made.plan, made.ledger).rows), "a mean of trials has no interval"
+    assert all(row["these_domains_low"] is None for row in summary.table(made.plan, made.ledger).rows)
+
+
+def test_each_interval_of_a_pool_is_one_column_where_people_read_it() -> None:
+    row = ODD | {"hierarchical_low": -0.05, "hierarchical_high": 0.29, "these_domains_low": 0.01, "these_domains_high": 0.23}
+    header, _, body = tables.to_markdown([row]).decode().splitlines()
+    assert header.endswith("| domains, images, seeds | these domains |")
+    assert body.split(" | ")[-2:] == ["−0.0500 to +0.2900", "+0.0100 to +0.2300 |"]
+    terminal = tables.to_table([row], labels=summary.LABELS).decode().splitlines()
+    assert terminal[0].rstrip().endswith("these domains")
+    assert "+0.0100 to +0.2300" in terminal[1]
 
 
 @pytest.mark.parametrize("make", [summary.table, results.table])

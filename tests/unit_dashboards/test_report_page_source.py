@@ -15,6 +15,7 @@ import pytest
 from dashboards.groups import groups_of
 from dashboards.report import report
 from dashboards.results import cells
+from dashboards.words import short
 from jobs.graph import ancestors
 from tests.grid_by_hand import world_in, world_of
 
@@ -89,6 +90,17 @@ def test_a_row_shows_before_after_and_amplification_with_intervals(quiet: Any, q
     assert before in quiet_page.text
     assert after in quiet_page.text
     assert change in quiet_page.text
+
+
+def test_a_pool_tells_what_these_domains_show_beside_what_others_may(quiet: Any, quiet_page: Page) -> None:
+    assert "These domains: what exactly these people's data show" in quiet_page.text
+    auc = next(auc for auc in (pooled_auc(quiet, pool) for pool in quiet.plan.pools) if auc["delta"])
+    intervals = [
+        (auc["delta_low"], auc["delta_high"]),
+        *((auc[name]["low"], auc[name]["high"]) for name in ("hierarchical", "these_domains")),
+    ]
+    told = " ".join(f"{short(low)} to {short(high)}" for low, high in intervals)
+    assert f"AUC {short(auc['delta'])} {told}" in quiet_page.text
 
 
 def test_no_amplification_is_the_headline_when_there_is_none(quiet_page: Page) -> None:
