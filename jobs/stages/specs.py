@@ -187,6 +187,7 @@ class FidelityStage(StageSpec):
 
 
 class ExtractStage(StageSpec):
+    schema_version: ClassVar[int] = 2
     kind: Literal["extract"] = "extract"
     extraction: ExtractionSpec = ExtractionSpec()
 

@@ -24,7 +24,7 @@ OPTIONS = {
     "status": {"--profile", "--set", "--store", "--json"},
     "results": {"--profile", "--set", "--store", "--format", "--output", "-o", "--fidelity", "--extraction", "--summary"},
     "show": {"--grid", "--profile", "--set", "--store", "--json"},
-    "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
+    "report": {"--profile", "--set", "--store", "--output", "-o", "--plots", "--show-private"},
     "verify": {"--store", "--repair", "--json"},
     "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},

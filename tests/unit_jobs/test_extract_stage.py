@@ -15,6 +15,7 @@ from jobs.errors import InputError
 from jobs.stages import extract as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ExtractStage
+from s2l_core.extraction.intervals import change_interval, images_interval, sign_test
 from s2l_core.extraction.table import Matches, read_matches
 from s2l_core.faces import records
 from s2l_core.images import ImageRecord, write_images
@@ -101,7 +102,9 @@ def test_it_matches_the_drawn_set_with_the_members_and_non_members_of_the_data(s
     setting.images("drawn", drawn({2: MEMBERS[4], 5: MEMBERS[4], 6: MEMBERS[1]}))
     document, matches = setting.run()
     assert (document["n_candidates"], document["n_member"], document["n_non_member"], document["compared"]) == (8, 8, 12, 8)
-    assert document["rules"]["l2"]["members"] == {"images": 2, "touched": 2, "candidates": 3, "most": 2, "found_at": [3, 7]}
+    members = document["rules"]["l2"]["members"]
+    assert (members.pop("low"), members.pop("high")) == images_interval(2, 1, 1, out_of=8)[1:]
+    assert members == {"images": 2, "touched": 2, "candidates": 3, "most": 2, "shown_once": 1, "shown_twice": 1, "found_at": [3, 7]}
     assert document["rules"]["l2"]["non_members"]["images"] == 0
     assert matches.members_shown("l2") == {MEMBERS[4].image_id, MEMBERS[1].image_id}
     assert document["n_rejected"] is None
@@ -123,7 +126,12 @@ def test_after_a_shake_the_change_since_before_is_told(setting: Setting) -> None
     setting.images("drawn", drawn({0: MEMBERS[1], 3: MEMBERS[2]}))
     setting.parents["before"] = setting.root / "unshaken"
     document, _ = setting.run()
-    assert document["change"]["l2"]["members"] == {"before": 1, "after": 2, "delta": 1, "new": 2, "lost": 1}
+    change = document["change"]["l2"]
+    low, high = change_interval(images_interval(1, 1, 0, out_of=8), images_interval(2, 2, 0, out_of=8))[1:]
+    counted = {"before": 1, "after": 2, "delta": 1, "low": low, "high": high}
+    assert change["members"] == counted | {"new": 2, "lost": 1, "p_value": sign_test(2, 1)}
+    assert change["members_compared"] == counted
+    assert (change["non_members"]["delta"], change["non_members"]["new"], change["non_members"]["p_value"]) == (0, 0, 1.0)
 
 
 @pytest.mark.parametrize("features", [cls() for cls in get_args(get_args(FeatureSpec)[0])], ids=lambda spec: spec.kind)
