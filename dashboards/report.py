@@ -17,6 +17,7 @@ from dashboards.findings import findings
 from dashboards.given_back import curves, given_back
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import ROLE_WORDS, Groups, groups_of
+from dashboards.matched import PAIRS, matches
 from dashboards.methods import amplified_controls, domain_tests, p_words, pooled_up, pooled_words
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
@@ -58,7 +59,7 @@ def reported(plan: Plan, ledger: Ledger, *, show_private: bool = False) -> tuple
     environment = Environment(
         loader=PackageLoader("dashboards"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"marks": MARKS, "verdict_words": VERDICT_WORDS, "short": short, "p_words": p_words}
+    environment.globals |= {"marks": MARKS, "verdict_words": VERDICT_WORDS, "short": short, "p_words": p_words, "pairs_shown": PAIRS}
     environment.filters |= {"rate": _rate, "measure": _measure, "ticks": _ticks, "signed": _signed}
     context = _context(plan, ledger, show_private)
     return environment.get_template("report.html.j2").render(context), _figures(context)
@@ -129,6 +130,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "unfinished": _unfinished(plan, ledger, standing),
         "private": show_private,
         "samples": shown,
+        "matched": matches(plan, ledger) if show_private else [],
         "reproduce": _reproduce(plan, found),
     }
 

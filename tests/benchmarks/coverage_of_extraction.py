@@ -133,7 +133,7 @@ def pairs(before: Setting, after: Setting, sets: int, random: np.random.Generato
 
 
 def changes(sets: int) -> Iterator[str]:
-    yield "| expected before and after | drawn apart | half drawn together | zero left out, apart / together | sign test p < .05, the same |"
+    yield "| expected before and after | drawn apart | half drawn together | zero left out, apart / together | sign test p < .05 |"
     yield "|---|---|---|---|---|"
     for old, new in CHANGES:
         cells: list[list[list[float]]] = [[[], [], []] for _ in range(2)]

@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dashboards import budget
 from dashboards.extracted import rows, table
 from dashboards.given_back import GivenBack, curves, given_back
-from jobs.graph import Node
-from jobs.keys import canonical_json
-from jobs.plan import Trial
-from jobs.stages.specs import ExtractStage
-from s2l_core.extraction.intervals import Counted, change_interval, images_interval
-from s2l_core.specs.extraction import ExtractionSpec
-from s2l_core.specs.fidelity import PixelFeatures
-from tests.grid_by_hand import World, world_of
-
-
-def side(found_at: list[int]) -> dict[str, Any]:
-    found = images_interval(len(found_at), len(found_at), 0, out_of=9)
-    return {"images": len(found_at), "found_at": found_at, "low": found.low, "high": found.high}
-
-
-def document(members: list[int], non_members: list[int], p_value: float | None = None) -> dict[str, Any]:
-    precision = {"members": len(members), "non_members": len(non_members), "value": 0.5, "p_value": p_value}
-    sides = {"members": side([*members, 20]), "members_compared": side(members), "non_members": side(non_members)}
-    rule = {**sides, "precision": precision}
-    retrieval = {"value": 0.5, "p_value": 1.0}
-    spec = {"candidates": 20}
-    return {"rules": {"l2": rule}, "compared": 8, "n_member": 9, "n_candidates": 20, "retrieval": retrieval, "spec": spec}
-
-
-def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    told = {}
-    for name in ("members", "members_compared", "non_members"):
-        old, new = (Counted(one["images"], one["low"], one["high"]) for one in (found["rules"]["l2"][name] for found in (before, after)))
-        change = change_interval(old, new)
-        told[name] = {"before": int(old.value), "after": int(new.value), "delta": int(change.value), "low": change.low, "high": change.high}
-        told[name] |= {"p_value": 0.25}
-    return after | {"change": {"l2": told}}
-
-
-BEFORE = document([7], [9])
-AFTER = changed(BEFORE, document([1, 2, 5, 11, 19], [3], 0.01))
-
-
-def extracting(world: World, trial: Trial) -> Trial:
-    """The trial with what its domain's model gives back, before and after; trials of one model share it."""
-    assert trial.shake is not None
-    base, data = (next(node for role, node in trial.shake.parents if role == "base"), world.graph)
-    spec = ExtractStage(extraction=ExtractionSpec(features=PixelFeatures()))
-    before: Node = data.add(spec, [("drawn", base)])
-    after: Node = data.add(spec, [("drawn", trial.shake), ("before", before)])
-    for node, found in ((before, BEFORE), (after, AFTER)):
-        if world.ledger.manifest(node.kind, node.key) is None:
-            world.commit(node, "extraction.json", canonical_json(found).encode())
-    return replace(trial, extraction=after)
+from tests.extraction_by_hand import AFTER, extracting
+from tests.grid_by_hand import world_of
 
 
 def test_a_model_that_is_attacked_on_other_domains_too_gives_back_once(tmp_path: Path) -> None:
