@@ -139,5 +139,5 @@ def _drawing(name: str, row: GivenBack) -> Drawing:
         f"{row.budget:,} candidates: members {row.members.before} before and {row.members.after} after, non-members "
         f"{row.non_members.before} before and {row.non_members.after} after."
     )
-    keys = (Key("members", budget.MEMBERS), Key("non-members (false matches)", budget.NON_MEMBERS), *BEFORE_AND_AFTER)
-    return Drawing(_title(row), words, name, f"What the model gives back: {_title(row)}", figure, keys)
+    keys = (Key("members", budget.MEMBERS), Key("non-members", budget.NON_MEMBERS), *BEFORE_AND_AFTER)
+    return Drawing(_title(row), words, name, f"Given back: {_title(row)}", figure, keys)

@@ -134,9 +134,10 @@ def report(
     """
     from dashboards.report import reported
 
+    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
     if plots is not None:
         _check_folder(plots, beside=output)
-    page, figures = reported(load_plan(grid, sets, profile), open_ledger(store, look_only=True), show_private=show_private)
+    page, figures = reported(plan, ledger, show_private=show_private)
     _write(output, page.encode())
     if plots is not None:
         _write_plots(plots, figures)

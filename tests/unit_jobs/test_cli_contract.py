@@ -170,3 +170,25 @@ def test_data_check_answers_on_stdout_and_ends_with_2_when_there_are_errors(home
     assert "no-such-folder" in done.stdout
     findings = home.json("data", "check", "no-such-folder", check=[2])["findings"]
     assert [finding["severity"] for finding in findings] == ["error"]
+
+
+@pytest.mark.parametrize("folder", ["no/such/folder", "a-file", "a-file/inside"])
+def test_a_bad_folder_for_plots_is_found_before_anything_is_written(home: Home, folder: str) -> None:
+    (home.folder / "a-file").write_text("mine")
+    told = home.run("report", "smoke", "-o", "page.html", "--plots", folder, check=(2,)).stderr
+    assert f"cannot write plots to {folder}" in told
+    assert "name a folder that is yours to write" in told
+    assert sorted(path.name for path in home.folder.iterdir()) == ["a-file"]
+
+
+def test_plots_are_not_begun_where_the_page_cannot_be_written(home: Home) -> None:
+    home.run("report", "smoke", "-o", "nowhere/page.html", "--plots", "plots", check=(2,))
+    assert not (home.folder / "plots").exists()
+
+
+def test_plots_leave_what_else_is_in_their_folder_and_list_none_where_nothing_is_drawn(home: Home) -> None:
+    (home.folder / "plots").mkdir()
+    (home.folder / "plots" / "mine.svg").write_text("mine")
+    done = home.run("report", "smoke", "-o", "page.html", "--plots", "plots")
+    assert done.stdout == "page.html\n"
+    assert {path.name: path.read_text() for path in (home.folder / "plots").iterdir()} == {"mine.svg": "mine", "index.json": "[]\n"}
