@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dashboards.plots import LINE_COLORS, RULE, STYLE
-from s2l_core.extraction.intervals import Counted
+from s2l_core.metrics.distinct import Counted
 
 MEMBERS, NON_MEMBERS = LINE_COLORS[1], LINE_COLORS[0]
 

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from dashboards import plots
 from dashboards.drawings import Drawing, names_of
 
-INDEX = "index.json"
+INDEX = "figures.json"
 DPI = 240
 LETTERS = 12.0
 """Letters of a heading that have room in an inch."""

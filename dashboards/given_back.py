@@ -15,7 +15,7 @@ from dashboards.places import Place, places
 from dashboards.words import listed, plural
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
-from s2l_core.extraction.intervals import Counted, summed_interval
+from s2l_core.metrics.distinct import Counted, summed_interval
 
 MAX_CURVES = 8
 SIDES = {"members": "members_compared", "non_members": "non_members"}

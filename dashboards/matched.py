@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dashboards.extracted import documents
 from dashboards.pictures import data_uri, named
@@ -17,8 +17,10 @@ from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
 from jobs.names import trial_name
 from jobs.plan import Plan, Trial
-from s2l_core.extraction.table import Matches
 from s2l_core.images import ImageRecord
+
+if TYPE_CHECKING:
+    from s2l_core.extraction.table import Matches
 
 PAIRS = 4
 RULE, STRICT = "l2", "tile_max"

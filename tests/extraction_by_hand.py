@@ -13,9 +13,9 @@ from jobs.graph import Node
 from jobs.keys import canonical_json
 from jobs.plan import Trial
 from jobs.stages.specs import ExtractStage, SpStage
-from s2l_core.extraction.intervals import Counted, change_interval, images_interval
 from s2l_core.extraction.table import Matches, write_matches
 from s2l_core.images import ImageRecord, encode_png, write_images
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval
 from s2l_core.specs.extraction import ExtractionSpec
 from s2l_core.specs.fidelity import PixelFeatures
 from s2l_core.specs.synthesis import PromptTemplate, SynthesisSpec

@@ -121,7 +121,7 @@ def _plan_with(plans: list[Plan], trial: str) -> Plan:
     "--plots",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Also write each figure as SVG and PNG into this folder, with index.json: what each shows, in words. Other files there stay.",
+    help="Also write each figure as SVG and PNG into this folder, with figures.json: what each shows, in words. Other files there stay.",
 )
 @click.option("--show-private", is_flag=True, help="Show members and drawn images in the page. Whoever has the page then has the images.")
 def report(

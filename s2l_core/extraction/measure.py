@@ -15,13 +15,13 @@ from s2l_core.extraction.blocks import BUDGET_BYTES, EncodedImages
 from s2l_core.extraction.cliques import cliques, near_duplicates
 from s2l_core.extraction.counts import RULES, counts, precision, shown
 from s2l_core.extraction.distances import alignments
-from s2l_core.extraction.intervals import Counted, change_interval, images_interval, sign_test
 from s2l_core.extraction.matcher import Near, near
 from s2l_core.extraction.retrieval import retrieval_precision
 from s2l_core.extraction.similar import most_similar
 from s2l_core.extraction.table import Matches, joined, matches_of
 from s2l_core.features import Extractor
 from s2l_core.images import ImageRecord, opened
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, sign_test
 from s2l_core.randomness import keyed_uniforms
 from s2l_core.specs.extraction import ExtractionSpec
 

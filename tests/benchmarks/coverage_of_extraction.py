@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from s2l_core.extraction.intervals import Counted, change_interval, images_interval, sign_test, summed_interval
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, sign_test, summed_interval
 from s2l_core.metrics.intervals import stream
 
 Floats = NDArray[np.float64]

@@ -116,7 +116,7 @@ def test_pictures_of_matches_are_in_a_private_copy_alone_and_in_no_plot(finished
     assert private.count("the image that it shows") >= 2, "a member and a non-member, as the documents say"
     plots = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("plots", "private plots")]
     assert plots[0] == plots[1]
-    assert {"extraction-lora-l2.svg", "extraction-lora-l2.png", "roc-loss-lora.svg", "index.json"} <= set(plots[0])
+    assert {"extraction-lora-l2.svg", "extraction-lora-l2.png", "roc-loss-lora.svg", "figures.json"} <= set(plots[0])
 
 
 def test_running_again_runs_nothing_and_without_extraction_nothing_new(finished: Finished) -> None:

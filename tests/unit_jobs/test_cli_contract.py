@@ -100,6 +100,17 @@ def test_plan_answers_with_one_json_document_and_imports_no_torch(home: Home) ->
     assert done.stderr.strip().splitlines()[-1] == "[]"
 
 
+def test_a_report_and_its_plots_are_made_without_torch(home: Home) -> None:
+    code = (
+        "import sys; sys.argv = ['s2l', 'report', 'smoke', '-o', 'page.html', '--plots', 'plots']\n"
+        "from jobs.cli import main\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'ray', 'mlflow', 'diffusers', 'boto3') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=home.folder, env=home.environment(), capture_output=True, text=True, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
 def test_planning_writes_nothing(home: Home) -> None:
     home.run("plan", "smoke")
     assert not home.store.exists() or not any(home.store.rglob("*.json"))
@@ -191,4 +202,4 @@ def test_plots_leave_what_else_is_in_their_folder_and_list_none_where_nothing_is
     (home.folder / "plots" / "mine.svg").write_text("mine")
     done = home.run("report", "smoke", "-o", "page.html", "--plots", "plots")
     assert done.stdout == "page.html\n"
-    assert {path.name: path.read_text() for path in (home.folder / "plots").iterdir()} == {"mine.svg": "mine", "index.json": "[]\n"}
+    assert {path.name: path.read_text() for path in (home.folder / "plots").iterdir()} == {"mine.svg": "mine", "figures.json": "[]\n"}

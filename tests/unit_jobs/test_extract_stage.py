@@ -15,10 +15,10 @@ from jobs.errors import InputError
 from jobs.stages import extract as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ExtractStage
-from s2l_core.extraction.intervals import change_interval, images_interval, sign_test
 from s2l_core.extraction.table import Matches, read_matches
 from s2l_core.faces import records
 from s2l_core.images import ImageRecord, write_images
+from s2l_core.metrics.distinct import change_interval, images_interval, sign_test
 from s2l_core.specs.extraction import AlignmentSpec, ExtractionSpec
 from s2l_core.specs.fidelity import ClipFeatures, FeatureSpec, PixelFeatures
 from tests.clip_models import save_clip

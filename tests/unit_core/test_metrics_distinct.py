@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from s2l_core.extraction.intervals import Counted, change_interval, images_interval, sign_test, summed_interval
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, sign_test, summed_interval
 from s2l_core.metrics.intervals import clopper_pearson
 
 
