@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dashboards import plots
-from dashboards.drawings import Drawing, names_of
+from dashboards.drawings import Drawing, names_of, verdict_keys
 from dashboards.groups import Group, Groups, with_role
 from dashboards.places import Role, apart, axis_names
 from dashboards.scale import is_number
@@ -55,7 +55,7 @@ def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Draw
         f"The change of AUC under the {attack} attack for each {axis}, with its interval where there is one; the tables hold the numbers."
     )
     (name,) = names_of(("by", axis, attack))
-    return Drawing(f"{attack} attack", words, name, f"By {axis}: {attack} attack", plots.forest(rows, width=3.9))
+    return Drawing(f"{attack} attack", words, name, f"By {axis}: {attack} attack", plots.forest(rows, width=3.9), verdict_keys(rows))
 
 
 def _alike(groups: Sequence[Group], axis: str) -> dict[str, dict[Any, Group]]:

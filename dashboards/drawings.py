@@ -76,7 +76,15 @@ def forest(groups: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]) -> Dra
     words = (
         "The change of AUC of every way to change the model under every attack, with its interval; the tables below hold the same numbers."
     )
-    return Drawing("At a glance", words, "at-a-glance", "At a glance", plots.forest(intervals, width=4.9))
+    return Drawing(
+        "At a glance", words, "at-a-glance", "At a glance: change of AUC", plots.forest(intervals, width=4.9), verdict_keys(intervals)
+    )
+
+
+def verdict_keys(intervals: Sequence[plots.Interval]) -> tuple[Key, ...]:
+    """The marks of a forest plot."""
+    there = {interval.verdict for interval in intervals}
+    return tuple(Key(verdict, color, plots.MARKERS[verdict]) for verdict, color in plots.VERDICT_COLORS.items() if verdict in there)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,18 @@ def _interval(images: int, once: int, twice: int, out_of: int) -> Counted:
     return images_interval(images, once, twice, out_of=out_of)
 
 
+@cache
+def rarefied(images: int, once: int, twice: int) -> Counted:
+    """For contrast: the unconditional variance of rarefaction at the size of the sample (Colwell et al., J. Plant Ecology 5, 2012)."""
+    unseen = once**2 / (2 * twice) if twice else once * (once - 1) / 2
+    half = 1.96 * (images * (1 - images / (images + unseen))) ** 0.5 if images else 0.0
+    return Counted(images, images - half, images + half)
+
+
+def contrast(times: Counts) -> list[Counted]:
+    return [rarefied(int((one > 0).sum()), int((one == 1).sum()), int((one == 2).sum())) for one in times]
+
+
 def holds(found: list[Counted], truth: float) -> float:
     return float(np.mean([one.low - 1e-9 <= truth <= one.high + 1e-9 for one in found]))
 
@@ -93,10 +105,11 @@ def holds(found: list[Counted], truth: float) -> float:
 
 
 def counts(sets: int) -> Iterator[str]:
-    yield f"| expected images | {' | '.join(f'{budget:,} candidates' for budget in BUDGETS)} | width | outside of .93 to .98 |"
-    yield "|---" * (len(BUDGETS) + 3) + "|"
+    budgets = " | ".join(f"{budget:,} candidates" for budget in BUDGETS)
+    yield f"| expected images | {budgets} | width | outside of .93 to .98 | for contrast: Colwell et al. |"
+    yield "|---" * (len(BUDGETS) + 4) + "|"
     for expected in EXPECTED:
-        columns, widths, outside = [], [], []
+        columns, widths, outside, others = [], [], [], []
         for budget in BUDGETS:
             found = []
             for profile in PROFILES:
@@ -104,14 +117,17 @@ def counts(sets: int) -> Iterator[str]:
                     one = setting(profile, size, budget, expected) if expected < 64 else all_shown(size, budget)
                     if one is None or (expected in (0.0, 64.0) and profile != "all alike"):
                         continue
-                    held = intervals(one.drawn(sets, stream(0, "counts", profile, size, budget, str(expected))))
+                    times = one.drawn(sets, stream(0, "counts", profile, size, budget, str(expected)))
+                    held = intervals(times)
                     found.append(holds(held, one.expected))
+                    others.append(holds(contrast(times), one.expected))
                     widths.append(float(np.mean([each.high - each.low for each in held])))
             columns.append(_range(found))
             outside += found
         said = "all there are, each 8 times" if expected == 64 else f"{expected:g}"
         below, above = sum(one < 0.93 for one in outside), sum(one > 0.98 for one in outside)
-        yield f"| {said} | {' | '.join(columns)} | {np.median(widths):.1f} | {below} below, {above} above, of {len(outside)} |"
+        told = f"{below} below, {above} above, of {len(outside)}"
+        yield f"| {said} | {' | '.join(columns)} | {np.median(widths):.1f} | {told} | {_range(others)} |"
 
 
 def _range(found: list[float]) -> str:

@@ -85,6 +85,12 @@ def test_a_roc_has_its_keys_in_the_file_and_not_in_the_page(quiet: Any) -> None:
     assert not roc.figure.legends
 
 
+def test_a_forest_says_what_its_marks_mean(quiet: Any) -> None:
+    glance = next(one for one in figures(quiet) if one.name == "at-a-glance")
+    assert [key.label for key in glance.keys] == ["amplified", "none"]
+    assert {"amplified", "none"} <= words(plots.svg(alone(glance)))
+
+
 def test_names_are_slugs_and_none_is_there_twice() -> None:
     assert names_of(("roc", "loss", "../../etc/passwd"), ("roc", "loss", "<script>")) == ["roc-loss-etc-passwd", "roc-loss-script"]
     assert names_of(("roc", "名前"), ("roc", "ß"), ("roc", "a"), ("roc", "A")) == ["roc", "roc-2", "roc-a", "roc-a-2"]
