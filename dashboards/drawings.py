@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -61,8 +62,8 @@ def names_of(*parts: Sequence[str]) -> list[str]:
     names: list[str] = []
     for texts in parts:
         slug = re.sub(r"[^a-z0-9]+", "-", "-".join(texts).lower()).strip("-")[:MAX_NAME].strip("-")
-        same = sum(re.fullmatch(rf"{slug}(-\d+)?", name) is not None for name in names)
-        names.append(slug if slug not in names else f"{slug}-{same + 1}")
+        numbered = (f"{slug}-{number}" for number in count(2))
+        names.append(next(name for name in chain([slug], numbered) if name not in names))
     return names
 
 

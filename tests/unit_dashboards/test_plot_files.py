@@ -94,6 +94,7 @@ def test_a_forest_says_what_its_marks_mean(quiet: Any) -> None:
 def test_names_are_slugs_and_none_is_there_twice() -> None:
     assert names_of(("roc", "loss", "../../etc/passwd"), ("roc", "loss", "<script>")) == ["roc-loss-etc-passwd", "roc-loss-script"]
     assert names_of(("roc", "名前"), ("roc", "ß"), ("roc", "a"), ("roc", "A")) == ["roc", "roc-2", "roc-a", "roc-a-2"]
+    assert names_of(("a",), ("a-2",), ("a",), ("A 3",), ("a",)) == ["a", "a-2", "a-3", "a-3-2", "a-4"]
     (long,) = names_of(("roc", "x" * 500))
     assert len(long) <= 80
     written = files([drawing("same"), drawing("same")])
