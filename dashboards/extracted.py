@@ -28,8 +28,9 @@ def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
 
     Measures, by each `rule`: `members` and `non_members`, the distinct images shown out of equally many (`images`) of either: the second
     are false matches; `members_all`, out of all members. Their difference has an interval, for other candidates of the same number, and the
-    p-value of the sign test on the images that only one of before and after shows. `precision`, and for no rule `retrieval_precision`: no
-    interval, and the p-value, after, of permuted labels.
+    p-value of the sign test on the images that only one of before and after shows. `beyond`, members less non-members: the interval of its
+    change, and the p-value, after, of Fisher's exact test of members against non-members. `precision`, and for no rule
+    `retrieval_precision`: no interval, and the p-value, after, of permuted labels.
     """
     names = axis_names(plan)
     found = []
@@ -65,6 +66,7 @@ def _measures(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[d
         yield _counted(after, rule, "members", change["members_compared"], tested, compared)
         yield _counted(after, rule, "members_all", change["members"], change["members"]["p_value"], every)
         yield _counted(after, rule, "non_members", change["non_members"], change["non_members"]["p_value"], compared)
+        yield _counted(after, rule, "beyond", change["beyond"], found["beyond"]["p_value"], compared)
         values = before["rules"][rule]["precision"]["value"], found["precision"]["value"]
         yield _row(after, rule, "precision", _difference(*values), found["precision"]["p_value"], compared)
     values = before["retrieval"]["value"], after["retrieval"]["value"]

@@ -55,6 +55,7 @@ class GivenBack:
 
     Attributes:
         members, non_members: out of `images` of either.
+        beyond: domain -> the change of members beyond that of non-members, of each of its trials.
         candidates: drawn, of all trials.
         budget: candidates that a trial asked for.
         sure: trials in which members are shown more often than non-members, p below 0.05 (not corrected).
@@ -64,11 +65,16 @@ class GivenBack:
     rule: str
     members: Shown = field(default_factory=Shown)
     non_members: Shown = field(default_factory=Shown)
+    beyond: dict[str, list[Counted]] = field(default_factory=dict)
     images: int = 0
     candidates: int = 0
     budget: int = 0
     trials: int = 0
     sure: int = 0
+
+    @property
+    def change_beyond(self) -> Counted:
+        return summed_interval(self.beyond)
 
     @property
     def anything(self) -> bool:
@@ -78,6 +84,7 @@ class GivenBack:
         old, new, change = before["rules"][self.rule], after["rules"][self.rule], after["change"][self.rule]
         for side, name in ((self.members, SIDES["members"]), (self.non_members, SIDES["non_members"])):
             side.add(domain, change[name], old[name], new[name])
+        self.beyond.setdefault(domain, []).append(Counted(*(change["beyond"][name] for name in ("delta", "low", "high"))))
         self.images += int(after["compared"])
         self.candidates += int(after["n_candidates"])
         self.budget = max(self.budget, int(after["spec"]["candidates"]))

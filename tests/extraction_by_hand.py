@@ -38,7 +38,8 @@ def document(members: dict[str, Sequence[int]], non_members: dict[str, Sequence[
     for rule, found_at in members.items():
         sides = {"members": side([*found_at, 20]), "members_compared": side(found_at), "non_members": side(non_members[rule])}
         precision = {"members": len(found_at), "non_members": len(non_members[rule]), "value": 0.5, "p_value": p_value}
-        rules[rule] = {**sides, "precision": precision}
+        beyond = {"value": len(found_at) - len(non_members[rule]), "p_value": 0.125}
+        rules[rule] = {**sides, "precision": precision, "beyond": beyond}
     retrieval = {"value": 0.5, "p_value": 1.0}
     spec = {"candidates": CANDIDATES}
     return {"rules": rules, "compared": 8, "n_member": 9, "n_candidates": CANDIDATES, "retrieval": retrieval, "spec": spec}
@@ -53,6 +54,12 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
             delta = change_interval(old, new)
             told = {"before": int(old.value), "after": int(new.value), "delta": int(delta.value), "low": delta.low, "high": delta.high}
             change.setdefault(rule, {})[name] = told | {"p_value": 0.25}
+        members, others = (
+            Counted(*(change[rule][name][one] for one in ("delta", "low", "high"))) for name in ("members_compared", "non_members")
+        )
+        beyond, ends = change_interval(others, members), [one["rules"][rule]["beyond"]["value"] for one in (before, after)]
+        told = {"before": ends[0], "after": ends[1], "delta": ends[1] - ends[0], "low": beyond.low, "high": beyond.high}
+        change[rule]["beyond"] = told
     return after | {"change": change}
 
 

@@ -21,7 +21,7 @@ from s2l_core.extraction.similar import most_similar
 from s2l_core.extraction.table import Matches, joined, matches_of
 from s2l_core.features import Extractor
 from s2l_core.images import ImageRecord, opened
-from s2l_core.metrics.distinct import Counted, change_interval, images_interval, sign_test
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, labels_test, sign_test
 from s2l_core.randomness import keyed_uniforms
 from s2l_core.specs.extraction import ExtractionSpec
 
@@ -168,6 +168,7 @@ class _Measure:
             out_of = len(self.members.records) if name == "members" else each
             expected = images_interval(side["images"], side["shown_once"], side["shown_twice"], out_of=out_of)
             side |= {"low": expected.low, "high": expected.high}
+        found["beyond"] = _beyond(found["members_compared"], found["non_members"], each)
         return {**found, "precision": precision(compared.near, controls.near, rule, threshold, each=each, **options)}
 
     def _cliques(self, members: Near) -> dict[str, Any]:
@@ -211,7 +212,8 @@ class _Measure:
 
 def change(before: Extraction, after: Extraction) -> dict[str, Any]:
     """What a shake changed, by rule: distinct images shown before and after, of all members, of those compared and of non-members, the
-    interval of their difference, those shown after alone (`new`) and before alone (`lost`), and the p-value of the sign test on these.
+    interval of their difference, those shown after alone (`new`) and before alone (`lost`), and the p-value of the sign test on these; and
+    the same difference of members `beyond` that of non-members.
 
     Raises:
         ValueError: the two were measured in different ways.
@@ -229,7 +231,15 @@ def _changed(rule: str, before: Extraction, after: Extraction) -> dict[str, Any]
         old, new = (one.matches.images_shown(rule, member=member) for one in (before, after))
         only = {"new": len(new - old), "lost": len(old - new)}
         told[side] |= only | {"p_value": sign_test(**only)}
-    return told
+    members, others = (Counted(*(told[side][name] for name in ("delta", "low", "high"))) for side in SIDES[1:])
+    beyond, ends = change_interval(others, members), [one.document["rules"][rule]["beyond"]["value"] for one in (before, after)]
+    return told | {"beyond": {"before": ends[0], "after": ends[1], "delta": ends[1] - ends[0], "low": beyond.low, "high": beyond.high}}
+
+
+def _beyond(members: Mapping[str, Any], non_members: Mapping[str, Any], each: int) -> dict[str, Any]:
+    """Distinct members beyond the false matches, and whether the labels have to do with it."""
+    shown_here = members["images"], non_members["images"]
+    return {"value": shown_here[0] - shown_here[1], "p_value": labels_test(*shown_here, out_of=each)}
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

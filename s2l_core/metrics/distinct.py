@@ -79,6 +79,14 @@ def summed_interval(parts: Mapping[str, Sequence[Counted]]) -> Counted:
     return Counted(total, total - sqrt(low), total + sqrt(high))
 
 
+def labels_test(members: int, non_members: int, *, out_of: int) -> float:
+    """Fisher's exact two-sided p-value of distinct members shown against distinct non-members, of `out_of` each: what a model that knows
+    nothing of members shows does not depend on which of two like images was called one."""
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact([[members, out_of - members], [non_members, out_of - non_members]])[1])
+
+
 def sign_test(new: int, lost: int) -> float:
     """The exact two-sided p-value of images shown after alone (`new`) against those shown before alone (`lost`): if nothing changed, either
     is as likely for each of them. 1 where there are none."""

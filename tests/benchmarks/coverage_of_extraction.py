@@ -149,10 +149,11 @@ def pairs(before: Setting, after: Setting, sets: int, random: np.random.Generato
 
 
 def changes(sets: int) -> Iterator[str]:
-    yield "| expected before and after | drawn apart | half drawn together | zero left out, apart / together | sign test p < .05 |"
-    yield "|---|---|---|---|---|"
+    yield "| expected before and after | drawn apart | half together | zero left out (apart / together) | sign test p < .05 | beyond |"
+    yield "|---|---|---|---|---|---|"
     for old, new in CHANGES:
         cells: list[list[list[float]]] = [[[], [], []] for _ in range(2)]
+        beyond = []
         for profile in PROFILES:
             for budget in BUDGETS:
                 before, after = (setting(profile, 64, budget, each) for each in (old, new))
@@ -165,10 +166,14 @@ def changes(sets: int) -> Iterator[str]:
                     cells[place][0].append(holds(found, after.expected - before.expected))
                     cells[place][1].append(1 - holds(found, 0.0))
                     cells[place][2].append(_rejected(*drawn))
+                control = map(intervals, pairs(before, before, sets, random, together=0.0))
+                still = [change_interval(a, b) for a, b in zip(*control, strict=True)]
+                differences = [change_interval(a, b) for a, b in zip(still, found, strict=True)]
+                beyond.append(holds(differences, after.expected - before.expected))
         called = [" / ".join(f"{np.mean(cell[which]):.3f}" for cell in cells) for which in (1, 2)]
         if old == new:
             called = [f"{said}, at most {max(cells[0][which] + cells[1][which]):.3f}" for which, said in zip((1, 2), called, strict=True)]
-        yield f"| {old:g} and {new:g} | {_range(cells[0][0])} | {_range(cells[1][0])} | {called[0]} | {called[1]} |"
+        yield f"| {old:g} and {new:g} | {_range(cells[0][0])} | {_range(cells[1][0])} | {called[0]} | {called[1]} | {_range(beyond)} |"
 
 
 def _rejected(before: Counts, after: Counts) -> float:

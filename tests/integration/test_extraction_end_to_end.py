@@ -135,7 +135,7 @@ def test_results_and_report_hold_the_same_counts_as_the_documents(finished: Fini
     rows = json.loads(home.run("results", grid, "--extraction", "--format", "json").stdout)
     assert [(row["rule"], row["measure"]) for row in rows] == [
         ("", "retrieval_precision"),
-        *((rule, measure) for rule in ("l2", "tile_max") for measure in ("members", "members_all", "non_members", "precision")),
+        *((rule, measure) for rule in ("l2", "tile_max") for measure in ("beyond", "members", "members_all", "non_members", "precision")),
     ]
     for row in rows:
         if row["measure"] in ("members", "non_members"):
@@ -151,7 +151,7 @@ def test_results_and_report_hold_the_same_counts_as_the_documents(finished: Fini
     old = [before["rules"]["l2"][side]["images"] for side in ("members_compared", "non_members")]
     number = r"(0|[+−][\d.]+)"
     change = rf"{number} {number} to {number}"
-    assert re.search(rf"lora l2 {old[0]} → {counts[0]} {change} {old[1]} → {counts[1]} {change} 64 18 ", text)
+    assert re.search(rf"lora l2 {old[0]} → {counts[0]} {change} {old[1]} → {counts[1]} {change} {change} 64 / 18 ", text)
     assert "members_all" in home.run("results", grid, "--extraction").stdout
     told = home.run("results", grid, "--extraction", "--set", "extraction=none", check=(2,)).stderr
     assert "measures extraction; set it in the grid (fixed: {extraction: pixels}), or --set extraction=pixels" in told

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from s2l_core.metrics.distinct import Counted, change_interval, images_interval, sign_test, summed_interval
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, labels_test, sign_test, summed_interval
 from s2l_core.metrics.intervals import clopper_pearson
 
 
@@ -59,6 +61,14 @@ def test_sums_are_wider_where_trials_share_a_domain_than_over_domains() -> None:
     apart, alike = summed_interval({"alba": [one], "bruno": [one]}), summed_interval({"alba": [one, one]})
     assert apart == Counted(6.0, pytest.approx(6 - 8**0.5), pytest.approx(6 + 18**0.5))
     assert alike == Counted(6.0, pytest.approx(2.0), pytest.approx(12.0))
+
+
+def test_members_beyond_non_members_are_judged_by_the_labels_alone() -> None:
+    """Six of 64 against none: of the ways to name half of 128 images members, few leave all six there."""
+    all_six_on_one_side = 2 * comb(64, 6) / comb(128, 6)
+    assert labels_test(6, 0, out_of=64) == pytest.approx(all_six_on_one_side)
+    assert labels_test(0, 6, out_of=64) == pytest.approx(all_six_on_one_side)
+    assert labels_test(7, 7, out_of=64) == labels_test(0, 0, out_of=64) == 1.0
 
 
 @pytest.mark.parametrize(("new", "lost"), [(0, 0), (5, 0), (6, 0), (0, 6), (7, 3), (4, 4), (20, 31)])

@@ -32,6 +32,10 @@ def test_the_change_over_domains_has_the_interval_of_a_sum_of_what_is_apart(tmp_
     told = AFTER["change"]["l2"]["members_compared"]
     assert row.members.change.value == 16
     assert row.members.change.low == pytest.approx(16 - 2**0.5 * 2 * (4 - told["low"])), "two seeds of a domain err together"
+    assert (row.change_beyond.value, row.change_beyond.low) == (
+        16,
+        pytest.approx(16 - 2**0.5 * 2 * (4 - AFTER["change"]["l2"]["beyond"]["low"])),
+    )
     assert row.members.change.high == pytest.approx(16 + 2**0.5 * 2 * (told["high"] - 4))
 
 
@@ -43,6 +47,8 @@ def test_the_rows_have_the_intervals_and_tests_of_the_documents(tmp_path: Path) 
         told = AFTER["change"]["l2"][side_of]
         assert (found[measure]["delta_low"], found[measure]["delta_high"]) == (told["low"], told["high"])
     assert [found[measure]["p_value"] for measure in ("members", "members_all", "non_members")] == [None, 0.25, 0.25]
+    beyond = AFTER["change"]["l2"]["beyond"]
+    assert [found["beyond"][name] for name in ("before", "after", "delta", "delta_low", "p_value")] == [0, 4, 4, beyond["low"], 0.125]
     assert (found["precision"]["delta_low"], found["precision"]["p_value"]) == (None, 0.01)
 
 

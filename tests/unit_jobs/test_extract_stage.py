@@ -18,7 +18,7 @@ from jobs.stages.specs import ExtractStage
 from s2l_core.extraction.table import Matches, read_matches
 from s2l_core.faces import records
 from s2l_core.images import ImageRecord, write_images
-from s2l_core.metrics.distinct import change_interval, images_interval, sign_test
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, labels_test, sign_test
 from s2l_core.specs.extraction import AlignmentSpec, ExtractionSpec
 from s2l_core.specs.fidelity import ClipFeatures, FeatureSpec, PixelFeatures
 from tests.clip_models import save_clip
@@ -131,6 +131,10 @@ def test_after_a_shake_the_change_since_before_is_told(setting: Setting) -> None
     counted = {"before": 1, "after": 2, "delta": 1, "low": low, "high": high}
     assert change["members"] == counted | {"new": 2, "lost": 1, "p_value": sign_test(2, 1)}
     assert change["members_compared"] == counted
+    false = Counted(0.0, *change_interval(*[images_interval(0, 0, 0, out_of=8)] * 2)[1:])
+    beyond = change_interval(false, Counted(1.0, low, high))
+    assert change["beyond"] == {"before": 1, "after": 2, "delta": 1, "low": beyond.low, "high": beyond.high}
+    assert document["rules"]["l2"]["beyond"] == {"value": 2, "p_value": labels_test(2, 0, out_of=8)}
     assert (change["non_members"]["delta"], change["non_members"]["new"], change["non_members"]["p_value"]) == (0, 0, 1.0)
 
 
