@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dashboards import plots
-from dashboards.drawings import Drawing, inline
+from dashboards.drawings import Drawing, names_of, verdict_keys
 from dashboards.groups import Group, Groups, with_role
 from dashboards.places import Role, apart, axis_names
 from dashboards.scale import is_number
@@ -54,7 +54,8 @@ def _forest(plan: Plan, attack: str, groups: Sequence[Group], axis: str) -> Draw
     words = (
         f"The change of AUC under the {attack} attack for each {axis}, with its interval where there is one; the tables hold the numbers."
     )
-    return Drawing(f"{attack} attack", words, inline(plots.forest(rows, width=3.9), f"by-{axis}-{attack}"))
+    (name,) = names_of(("by", axis, attack))
+    return Drawing(f"{attack} attack", words, name, f"By {axis}: {attack} attack", plots.forest(rows, width=3.9), verdict_keys(rows))
 
 
 def _alike(groups: Sequence[Group], axis: str) -> dict[str, dict[Any, Group]]:

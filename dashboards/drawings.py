@@ -1,10 +1,12 @@
-"""Plots as parts of a page: they take its font and its colours, in light and in dark."""
+"""The report's figures, and what they are as parts of its page: there they take its font and its colours, in light and in dark."""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -17,12 +19,52 @@ MAX_PANELS = 12
 
 
 @dataclass(frozen=True)
+class Key:
+    """What a line means, said beside the figure."""
+
+    label: str
+    color: str
+    marker: str = ""
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
 class Drawing:
-    """An SVG for the page, with what it shows in words."""
+    """A figure of the report. It is never drawn itself, only copies of it: where it is shown changes nothing.
+
+    Attributes:
+        title: in the page, under the heading of its section.
+        words: what it shows, for readers without eyes.
+        name: unlike those of the report's other figures; a slug.
+        heading: where it stands alone.
+        keys: what the page says beside several figures at once.
+    """
 
     title: str
     words: str
-    svg: str
+    name: str
+    heading: str
+    figure: Figure
+    keys: tuple[Key, ...] = ()
+
+    @property
+    def svg(self) -> str:
+        """An element of the page."""
+        return inline(copy.deepcopy(self.figure), self.name)
+
+
+MAX_NAME = 80
+BEFORE_AND_AFTER = (Key("after", plots.MUTED), Key("before", plots.MUTED, dashed=True))
+
+
+def names_of(*parts: Sequence[str]) -> list[str]:
+    """A slug for each tuple of texts: small letters, digits and dashes, none twice."""
+    names: list[str] = []
+    for texts in parts:
+        slug = re.sub(r"[^a-z0-9]+", "-", "-".join(texts).lower()).strip("-")[:MAX_NAME].strip("-")
+        numbered = (f"{slug}-{number}" for number in count(2))
+        names.append(next(name for name in chain([slug], numbered) if name not in names))
+    return names
 
 
 def forest(groups: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]) -> Drawing:
@@ -35,7 +77,15 @@ def forest(groups: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]) -> Dra
     words = (
         "The change of AUC of every way to change the model under every attack, with its interval; the tables below hold the same numbers."
     )
-    return Drawing("At a glance", words, inline(plots.forest(intervals, width=4.9), "forest"))
+    return Drawing(
+        "At a glance", words, "at-a-glance", "At a glance: change of AUC", plots.forest(intervals, width=4.9), verdict_keys(intervals)
+    )
+
+
+def verdict_keys(intervals: Sequence[plots.Interval]) -> tuple[Key, ...]:
+    """The marks of a forest plot."""
+    there = {interval.verdict for interval in intervals}
+    return tuple(Key(verdict, color, plots.MARKERS[verdict]) for verdict, color in plots.VERDICT_COLORS.items() if verdict in there)
 
 
 @dataclass(frozen=True)
@@ -60,7 +110,8 @@ def roc_plots(attack: str, groups: Sequence[tuple[str, Sequence[Cell]]], ledger:
     colors, every = _colors([cell for _, cells in groups for cell in cells])
     drawn = [(title, _first_of_each(cells, colors)) for title, cells in groups]
     panels = [(title, cells) for title, cells in drawn if cells][:MAX_PANELS]
-    drawings = [_roc_drawing(attack, number, title, cells, colors, ledger) for number, (title, cells) in enumerate(panels)]
+    names = names_of(*(("roc", attack, title) for title, _ in panels))
+    drawings = [_roc_drawing(attack, name, title, cells, colors, ledger) for name, (title, cells) in zip(names, panels, strict=True)]
     left = [f"of {every} domains the {len(colors)} with the largest changes"] if every > len(colors) else []
     left += ["of several seeds the first"] if any(len({*_domains(cells)}) < len(cells) for _, cells in groups) else []
     left += [f"of {len(groups)} ways the first {MAX_PANELS}"] if len(panels) < len([title for title, cells in drawn if cells]) else []
@@ -85,12 +136,13 @@ def _first_of_each(cells: Sequence[Cell], domains: Mapping[str, str]) -> list[Ce
     return [cell for cell in cells if cell is first[cell.place.domain] and cell.place.domain in domains]
 
 
-def _roc_drawing(attack: str, number: int, title: str, cells: Sequence[Cell], colors: Mapping[str, str], ledger: Ledger) -> Drawing:
+def _roc_drawing(attack: str, name: str, title: str, cells: Sequence[Cell], colors: Mapping[str, str], ledger: Ledger) -> Drawing:
     curves = [curve for cell in cells if (curve := _curve(cell, ledger)) is not None]
     floor = 0.5 / max(cell.document["n_non_member"] for cell in cells)
     figure = plots.roc([plots.Panel("", curves)], floor=floor, legend=False, colors=colors)
     words = f"ROC curves of {title} under the {attack} attack, before and after, on logarithmic axes."
-    return Drawing(title, words, inline(figure, f"roc-{attack}-{number}"))
+    keys = (*(Key(label, color) for label, color in colors.items()), *BEFORE_AND_AFTER)
+    return Drawing(title, words, name, f"ROC curves, {attack} attack: {title}", figure, keys)
 
 
 def _curve(cell: Cell, ledger: Ledger) -> plots.Curve | None:
@@ -103,12 +155,11 @@ def _curve(cell: Cell, ledger: Ledger) -> plots.Curve | None:
 
 def inline(figure: Figure, name: str) -> str:
     """The figure as an element of the page: names of its own, the page's font, the page's colours in light and dark."""
-    prefix = re.sub(r"[^a-z0-9]+", "-", name.lower())
     text = plots.svg(figure).decode()
     text = text[text.index("<svg") :]
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r"url\(#", f"url(#{prefix}-", text)
-    text = re.sub(r'xlink:href="#', f'xlink:href="#{prefix}-', text)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    text = re.sub(r'xlink:href="#', f'xlink:href="#{name}-', text)
     text = re.sub(r"font: ((?:\w+ )*)([\d.]+px) [^;\"]*", _font, text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 aria-hidden="true"', text, count=1)

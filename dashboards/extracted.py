@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from dashboards.comparisons import LEVEL
-from dashboards.groups import ROLE_ORDER
-from dashboards.places import Place, axis_names, places
+from dashboards.places import axis_names
 from dashboards.results import document_of, flat
 from dashboards.tables import Table, by_trial
 from jobs.ledger.ledger import Ledger
@@ -16,6 +13,7 @@ from jobs.plan import Plan, Trial
 
 FILE = "extraction.json"
 LABELS = ("rule", "measure")
+Row = dict[str, Any]
 VALUES = ("before", "after", "delta", "delta_low", "delta_high", "p_value", "candidates", "images")
 
 
@@ -29,16 +27,18 @@ def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     """Flat rows, sorted by trial, rule and measure; a trial that shakes nothing, or extracts nothing, has none.
 
     Measures, by each `rule`: `members` and `non_members`, the distinct images shown out of equally many (`images`) of either: the second
-    are false matches; `members_all`, out of all members; `precision` with its p-value after. And, for no rule, `retrieval_precision`. They
-    have no interval.
+    are false matches; `members_all`, out of all members. Their difference has an interval, for other candidates of the same number, and the
+    p-value of the sign test on the images that only one of before and after shows. `beyond`, members less non-members: the interval of its
+    change, and the p-value, after, of Fisher's exact test of members against non-members. `precision`, and for no rule
+    `retrieval_precision`: no interval, and the p-value, after, of permuted labels.
     """
     names = axis_names(plan)
     found = []
     for trial in sorted(plan.trials, key=lambda trial: trial.key):
-        documents = _documents(ledger, trial)
-        if documents is not None:
+        both = documents(ledger, trial)
+        if both is not None:
             place = {"trial_key": trial.key} | {name: flat(trial.axes.get(name)) for name in names}
-            found += [place | row for row in sorted(_measures(*documents), key=lambda row: (row["rule"], row["measure"]))]
+            found += [place | row for row in sorted(_measures(*both), key=lambda row: (row["rule"], row["measure"]))]
     return found
 
 
@@ -47,58 +47,8 @@ def columns(plan: Plan) -> list[str]:
     return ["trial_key", *axis_names(plan), *LABELS, *VALUES]
 
 
-@dataclass
-class GivenBack:
-    """One way to change the model under one rule: distinct images shown, summed over its trials.
-
-    Attributes:
-        members, non_members: (before, after), out of `images` of either.
-        sure: trials in which members are shown more often than non-members, p below 0.05 (not corrected).
-    """
-
-    place: Place
-    rule: str
-    members: tuple[int, int] = (0, 0)
-    non_members: tuple[int, int] = (0, 0)
-    images: int = 0
-    candidates: int = 0
-    trials: int = 0
-    sure: int = 0
-
-
-def given_back(plan: Plan, ledger: Ledger) -> list[GivenBack]:
-    """What the report shows: one row a way and rule, in the report's order of ways."""
-    where = places(plan)
-    found: dict[tuple[str, str, str], GivenBack] = {}
-    seen: set[tuple[str, str]] = set()
-    for trial in sorted(plan.trials, key=lambda trial: ROLE_ORDER.index(where[trial.key].role)):
-        # a model is asked for its own domain, whatever else it is attacked on: one extraction for all of these
-        way = where[trial.key].variant, trial.extraction.key if trial.extraction is not None else ""
-        if where[trial.key].role == "transfer" or way in seen:
-            continue
-        seen.add(way)
-        documents = _documents(ledger, trial)
-        for rule in documents[1]["rules"] if documents is not None else ():
-            place = where[trial.key]
-            one = found.setdefault((place.role, place.variant, rule), GivenBack(place, rule))
-            _add(one, rule, *documents)  # type: ignore[misc]
-    return list(found.values())
-
-
-def _add(one: GivenBack, rule: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    sides = [document["rules"][rule] for document in (before, after)]
-    counts = {name: [int(side[name]["images"]) for side in sides] for name in ("members_compared", "non_members")}
-    one.members = (one.members[0] + counts["members_compared"][0], one.members[1] + counts["members_compared"][1])
-    one.non_members = (one.non_members[0] + counts["non_members"][0], one.non_members[1] + counts["non_members"][1])
-    one.images += int(after["compared"])
-    one.candidates += int(after["n_candidates"])
-    one.trials += 1
-    precision = sides[1]["precision"]
-    one.sure += precision["p_value"] is not None and precision["p_value"] < LEVEL and precision["members"] > precision["non_members"]
-
-
-def _documents(ledger: Ledger, trial: Trial) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """What was found before and after."""
+def documents(ledger: Ledger, trial: Trial) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What a trial's model was found to give back, before and after."""
     node = trial.extraction if trial.shake is not None else None
     before = node.parent("before") if node is not None else None
     if node is None or before is None:
@@ -108,28 +58,29 @@ def _documents(ledger: Ledger, trial: Trial) -> tuple[dict[str, Any], dict[str, 
 
 
 def _measures(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    compared = after["compared"]
+    compared, every = after["compared"], after["n_member"]
     for rule, found in after["rules"].items():
-        old = before["rules"][rule]
-        yield _row(after, rule, "members", old["members_compared"]["images"], found["members_compared"]["images"], images=compared)
-        yield _row(after, rule, "members_all", old["members"]["images"], found["members"]["images"], images=after["n_member"])
-        yield _row(after, rule, "non_members", old["non_members"]["images"], found["non_members"]["images"], images=compared)
-        values = old["precision"]["value"], found["precision"]["value"]
-        yield _row(after, rule, "precision", *values, p_value=found["precision"]["p_value"], images=compared)
+        change = after["change"][rule]
+        # the sign test knows which of all members were shown: it speaks of those compared where they are all
+        tested = change["members"]["p_value"] if compared == every else None
+        yield _counted(after, rule, "members", change["members_compared"], tested, compared)
+        yield _counted(after, rule, "members_all", change["members"], change["members"]["p_value"], every)
+        yield _counted(after, rule, "non_members", change["non_members"], change["non_members"]["p_value"], compared)
+        yield _counted(after, rule, "beyond", change["beyond"], found["beyond"]["p_value"], compared)
+        values = before["rules"][rule]["precision"]["value"], found["precision"]["value"]
+        yield _row(after, rule, "precision", _difference(*values), found["precision"]["p_value"], compared)
     values = before["retrieval"]["value"], after["retrieval"]["value"]
-    yield _row(after, "", "retrieval_precision", *values, p_value=after["retrieval"]["p_value"], images=compared)
+    yield _row(after, "", "retrieval_precision", _difference(*values), after["retrieval"]["p_value"], compared)
 
 
-def _row(
-    document: Mapping[str, Any],
-    rule: str,
-    measure: str,
-    before: float | None,
-    after: float | None,
-    *,
-    p_value: float | None = None,
-    images: int,
-) -> dict[str, Any]:
-    delta = after - before if before is not None and after is not None else None
-    values = before, after, delta, None, None, p_value, document["n_candidates"], images
-    return {"rule": rule, "measure": measure} | dict(zip(VALUES, values, strict=True))
+def _counted(document: Mapping[str, Any], rule: str, measure: str, change: Mapping[str, Any], p_value: float | None, images: int) -> Row:
+    return _row(document, rule, measure, tuple(change[name] for name in ("before", "after", "delta", "low", "high")), p_value, images)
+
+
+def _difference(before: float | None, after: float | None) -> tuple[float | None, ...]:
+    return before, after, after - before if before is not None and after is not None else None, None, None
+
+
+def _row(document: Mapping[str, Any], rule: str, measure: str, values: tuple[float | None, ...], p_value: float | None, images: int) -> Row:
+    told = *values, p_value, document["n_candidates"], images
+    return {"rule": rule, "measure": measure} | dict(zip(VALUES, told, strict=True))

@@ -6,7 +6,8 @@ import io
 import math
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -248,23 +249,32 @@ class _ForestRows:
         axes.plot([interval.delta], [self.at], color=color, marker=marker, markersize=5.5, linestyle="none")
 
 
-def svg(figure: Figure) -> bytes:
-    """The figure as SVG on whatever lies behind it, with text as text and without a date."""
-    figure.set_facecolor("none")
-    for axes in figure.axes:
-        axes.set_facecolor("none")
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        sink = io.BytesIO()
+def svg(figure: Figure, *, ground: str = "none") -> bytes:
+    """The figure as SVG, with text as text and without a date.
+
+    Args:
+        ground: what lies behind it; "none": the page.
+    """
+    sink = io.BytesIO()
+    with _drawn_on(figure, ground):
         FigureCanvasSVG(figure).print_svg(sink, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return sink.getvalue()
 
 
 def png(figure: Figure, *, dpi: int = 144) -> bytes:
     """The figure as PNG on white."""
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.set_dpi(dpi)
-        sink = io.BytesIO()
+    sink = io.BytesIO()
+    figure.set_dpi(dpi)
+    with _drawn_on(figure, "white"):
         FigureCanvasAgg(figure).print_png(sink, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return sink.getvalue()
+
+
+@contextmanager
+def _drawn_on(figure: Figure, ground: str) -> Iterator[None]:
+    figure.set_facecolor(ground)
+    for axes in figure.axes:
+        axes.set_facecolor("none")
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield

@@ -12,11 +12,13 @@ from dashboards.by_value import by_values
 from dashboards.comparisons import comparisons
 from dashboards.conditions import CONDITIONS
 from dashboards.controls import control_cards, shuffled
-from dashboards.extracted import given_back
+from dashboards.drawings import Drawing
 from dashboards.findings import findings
+from dashboards.given_back import curves, given_back
 from dashboards.glance import glance_plot, glance_table
 from dashboards.groups import ROLE_WORDS, Groups, groups_of
 from dashboards.known import known
+from dashboards.matched import PAIRS, matches
 from dashboards.methods import WITHIN, amplified_controls, domain_tests, p_words, pooled_up, pooled_words
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
@@ -43,19 +45,39 @@ VERDICT_WORDS = {
 
 
 def report(plan: Plan, ledger: Ledger, *, show_private: bool = False) -> str:
-    """The report as one self-contained HTML page.
+    """The report as one self-contained HTML page: `reported` without its figures.
 
     Args:
-        show_private: with sample images of members and SP sets. They are private; without it not one is read.
+        show_private: with sample images of members and SP sets, and of what models gave back. They are private; without it not one is read.
     """
+    return reported(plan, ledger, show_private=show_private)[0]
+
+
+def reported(plan: Plan, ledger: Ledger, *, show_private: bool = False) -> tuple[str, list[Drawing]]:
+    """The page, and its figures. No figure holds an image, private or not."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("dashboards"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"marks": MARKS, "verdict_words": VERDICT_WORDS, "short": short, "p_words": p_words}
-    environment.filters |= {"rate": _rate, "measure": _measure, "ticks": _ticks}
-    return environment.get_template("report.html.j2").render(_context(plan, ledger, show_private))
+    environment.globals |= {"marks": MARKS, "verdict_words": VERDICT_WORDS, "short": short, "p_words": p_words, "pairs_shown": PAIRS}
+    environment.filters |= {"rate": _rate, "measure": _measure, "ticks": _ticks, "signed": _signed}
+    context = _context(plan, ledger, show_private)
+    return environment.get_template("report.html.j2").render(context), _figures(context)
+
+
+def _figures(context: Mapping[str, Any]) -> list[Drawing]:
+    found = [context["glance"]] if context["glance"] else []
+    found += context["budgets"].drawings
+    found += [panel.drawing for sweep in context["sweeps"] for panel in sweep.panels]
+    found += [drawing for by_value in context["by_values"] for drawing in by_value.drawings]
+    return found + [drawing for section in context["attacks"] for drawing in section.roc.drawings]
+
+
+def _signed(value: float) -> str:
+    """A number of images with its sign; a whole one without digits."""
+    text = (f"{value:+.0f}" if value == round(value) else f"{value:+.1f}").replace("-", "−")
+    return text if text.strip("+−.0") else "0"
 
 
 def _rate(value: float | None) -> str:
@@ -85,6 +107,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
     plot = glance_plot(groups, curved)
     standing = status(plan, ledger)
     unfinished = sum(count for state, count in standing["trials"].items() if state != "done")
+    back = given_back(plan, ledger)
     shown: list[DomainSamples] = samples(plan, ledger) if show_private else []
     return {
         "grid": plan.grid,
@@ -98,7 +121,8 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "glance": plot,
         "glance_table": None if plot else glance_table(groups, curved),
         "utility": utility(plan, ledger, groups, standing["failures"]),
-        "given_back": given_back(plan, ledger),
+        "given_back": back,
+        "budgets": curves(back),
         "known": known(plan, ledger, found),
         "role_words": ROLE_WORDS,
         "transfer": matrices(plan, groups),
@@ -109,6 +133,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "unfinished": _unfinished(plan, ledger, standing),
         "private": show_private,
         "samples": shown,
+        "matched": matches(plan, ledger) if show_private else [],
         "reproduce": _reproduce(plan, found),
     }
 

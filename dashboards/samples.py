@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from dashboards.pictures import data_uri, records_of
 from dashboards.places import places
 from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
@@ -15,7 +13,6 @@ from jobs.plan import Plan, Trial
 
 PER_SET = 8
 MAX_DOMAINS = 12
-_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 
 @dataclass(frozen=True)
@@ -50,21 +47,6 @@ def _trained_on(trial: Trial) -> Node | None:
 
 
 def _images(ledger: Ledger, node: Node | None, *, member: bool | None) -> list[str]:
-    from s2l_core.images import read_images
-
-    manifest = ledger.manifest(node.kind, node.key) if node is not None else None
-    if manifest is None:
-        return []
-    names = {payload.name for payload in manifest.payloads}
-    name = "images.parquet" if "images.parquet" in names else "images-00000.parquet"  # the first shard has enough to show
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(ledger.read(manifest, name))
-        records = [record for record in read_images(path) if record.member is member]
-    return [uri for record in records[:PER_SET] if (uri := _data_uri(record.image))]
-
-
-def _data_uri(image: bytes) -> str | None:
-    """The image as a data URI; None when it is of no kind that a page should show."""
-    kind = next((kind for magic, kind in _MAGIC.items() if image.startswith(magic)), None)
-    return f"data:{kind};base64,{base64.b64encode(image).decode()}" if kind else None
+    first = next(records_of(ledger, node), []) if node is not None else []  # the first file of a set has enough to show
+    records = [record for record in first if record.member is member]
+    return [uri for record in records[:PER_SET] if (uri := data_uri(record.image))]

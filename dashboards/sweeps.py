@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards import curves
-from dashboards.drawings import Drawing, inline
+from dashboards.drawings import Drawing, Key, names_of
 from dashboards.groups import Group, Groups, Summary, Way, with_role
 from dashboards.places import Place, apart, axis_names, places
 from dashboards.plots import LINE_COLORS
@@ -194,10 +194,12 @@ class _Builder:
         ordered = {way: sorted(lines.get(way, []), key=lambda group: scale.at[group_value(group, self.axis)]) for way in names}
         drawn = [self._line(way, ordered[way]) for way in names]
         figure = curves.sweep(drawn, scale, axis=self.axis, labels=labels)
-        drawing = Drawing(f"{attack} attack", self._told(attack, ordered, names), inline(figure, f"sweep-{self.axis}-{attack}"))
+        (name,) = names_of(("sweep", self.axis, attack))
+        heading, told = f"How it depends on {self.axis}: {attack} attack", self._told(attack, ordered, names)
+        drawing = Drawing(f"{attack} attack", told, name, heading, figure, _keys(_legend(names, labels), drawn))
         outside = [list(names.values())[index] for index in curves.beyond(drawn)]
-        told = f"outside of the plot: {listed(outside)}" if outside else ""
-        return SweepPanel(attack, drawing, told, [(names[way], self._rows(groups)) for way, groups in ordered.items() if groups])
+        beyond = f"outside of the plot: {listed(outside)}" if outside else ""
+        return SweepPanel(attack, drawing, beyond, [(names[way], self._rows(groups)) for way, groups in ordered.items() if groups])
 
     def _line(self, way: Way, groups: Sequence[Group]) -> curves.SweepLine:
         points, thin = [], dict[str, list[curves.Point]]()
@@ -235,6 +237,14 @@ def _labels(names: Sequence[str]) -> list[str]:
     if len(names) <= len(LINE_COLORS):
         return []
     return list(names) if max(map(len, names)) <= MAX_LABEL else [str(number) for number in range(1, len(names) + 1)]
+
+
+def _keys(legend: Sequence[LegendEntry], lines: Sequence[curves.SweepLine]) -> tuple[Key, ...]:
+    """The legend where the figure stands alone."""
+    return tuple(
+        Key(f"{entry.number} {entry.label}".strip(), LINE_COLORS[entry.color], curves.SHAPES[place % len(curves.SHAPES)], line.control)
+        for place, (entry, line) in enumerate(zip(legend, lines, strict=False))
+    )
 
 
 def _legend(names: Mapping[Way, str], labels: Sequence[str]) -> list[LegendEntry]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger,
 from jobs.errors import InputError
 
 if TYPE_CHECKING:
+    from dashboards.drawings import Drawing
     from jobs.plan import Plan
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown", "latex")
@@ -126,13 +129,58 @@ def _plan_with(plans: list[Plan], trial: str) -> Plan:
 @set_option
 @store_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The HTML file to write.")
-@click.option("--show-private", is_flag=True, help="Show members and SP images in the page. Whoever has the page then has the images.")
-def report(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, output: Path, show_private: bool) -> None:
-    """One self-contained HTML page: what was found, in plain words first, then tables, ROC curves, controls and how to reproduce it."""
-    from dashboards.report import report as page
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also write each figure as SVG and PNG into this folder, with figures.json: what each shows, in words. Other files there stay.",
+)
+@click.option("--show-private", is_flag=True, help="Show members and drawn images in the page. Whoever has the page then has the images.")
+def report(
+    grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, output: Path, plots: Path | None, show_private: bool
+) -> None:
+    """One self-contained HTML page: what was found, in plain words first, then tables, ROC curves, controls and how to reproduce it.
 
-    _write(output, page(load_plan(grid, sets, profile), open_ledger(store, look_only=True), show_private=show_private).encode())
+    With --plots its figures as files too: at-a-glance.svg, roc-secmi-lora.png, sweep-rank-loss.svg, ... They are on white with their keys
+    beside them, the same bytes for the same results, and never show an image.
+    """
+    from dashboards.report import reported
+
+    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    if plots is not None:
+        _check_folder(plots, beside=output)
+    page, figures = reported(plan, ledger, show_private=show_private)
+    _write(output, page.encode())
+    if plots is not None:
+        _write_plots(plots, figures)
     click.echo(str(output))
+
+
+def _check_folder(folder: Path, *, beside: Path) -> None:
+    """Before anything is written: that the folder is there, or can be made, and can be written to.
+
+    Raises:
+        InputError: it is not, or the page's own folder is not there.
+    """
+    if not beside.absolute().parent.is_dir():
+        raise InputError(f"cannot write {beside}: no folder {beside.parent}; name a file in a folder that is there and yours to write")
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write plots to {folder}: {error.strerror}; name a folder that is yours to write, or a new one in a folder that is"
+        ) from error
+
+
+def _write_plots(folder: Path, figures: Sequence[Drawing]) -> None:
+    from dashboards.files import INDEX, files
+
+    found = files(figures)
+    for name, content in found.items():
+        _write(folder / name, content)
+    click.echo(f"wrote {len(figures)} figures and {INDEX} to {folder}", err=True)
 
 
 def _write(output: Path, content: bytes) -> None:

@@ -199,6 +199,7 @@ class FidelityStage(StageSpec):
 
 
 class ExtractStage(StageSpec):
+    schema_version: ClassVar[int] = 2
     kind: Literal["extract"] = "extract"
     extraction: ExtractionSpec = ExtractionSpec()
 

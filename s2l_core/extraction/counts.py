@@ -48,7 +48,8 @@ def counts(pairs: NearPairs, rule: str, threshold: float, positions: Sequence[in
 
     Returns:
         `images`: distinct images shown. `touched`: distinct images below the threshold for any candidate, shown or not. `candidates`: those
-        that show an image. `most`: by how many candidates one image is shown. `found_at`: the position of the candidate that showed the
+        that show an image. `most`: by how many candidates one image is shown. `shown_once`, `shown_twice`: images that exactly so many
+        candidates show. `found_at`: the position of the candidate that showed the
         first image, the second other one, ...: the count at a budget of b is how many of these are at most b.
     """
     found = shown(pairs, rule, threshold)
@@ -60,6 +61,8 @@ def counts(pairs: NearPairs, rule: str, threshold: float, positions: Sequence[in
         "touched": len(np.unique(pairs.image[_distance(pairs, rule) < threshold])),
         "candidates": len(found.candidate),
         "most": int(by.max()) if len(by) else 0,
+        "shown_once": int((by == 1).sum()),
+        "shown_twice": int((by == 2).sum()),
         "found_at": sorted(at[order][first].tolist()),
     }
 

@@ -21,11 +21,15 @@ from s2l_core.extraction.similar import most_similar
 from s2l_core.extraction.table import Matches, joined, matches_of
 from s2l_core.features import Extractor
 from s2l_core.images import ImageRecord, opened
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, labels_test, sign_test
 from s2l_core.randomness import keyed_uniforms
 from s2l_core.specs.extraction import ExtractionSpec
 
 Floats = NDArray[np.float64]
 Say = Callable[[float, str], None]
+
+SIDES = ("members", "members_compared", "non_members")
+"""All members, and as many members as non-members. They are the same where there are no more members than non-members."""
 
 QUANTILES = {"least": 0.0, "q01": 0.01, "q05": 0.05, "median": 0.5}
 
@@ -158,8 +162,13 @@ class _Measure:
 
     def _rule(self, rule: str, members: _Matched, compared: _Matched, controls: _Matched, each: int) -> dict[str, Any]:
         threshold, options = self.spec.threshold, {"permutations": self.spec.permutations, "seed": self.spec.seed}
-        sides = {"members": members, "members_compared": compared, "non_members": controls}
+        sides = dict(zip(SIDES, (members, compared, controls), strict=True))
         found: dict[str, Any] = {name: counts(side.near.pairs, rule, threshold, self.positions) for name, side in sides.items()}
+        for name, side in found.items():
+            out_of = len(self.members.records) if name == "members" else each
+            expected = images_interval(side["images"], side["shown_once"], side["shown_twice"], out_of=out_of)
+            side |= {"low": expected.low, "high": expected.high}
+        found["beyond"] = _beyond(found["members_compared"], found["non_members"], each)
         return {**found, "precision": precision(compared.near, controls.near, rule, threshold, each=each, **options)}
 
     def _cliques(self, members: Near) -> dict[str, Any]:
@@ -202,7 +211,9 @@ class _Measure:
 
 
 def change(before: Extraction, after: Extraction) -> dict[str, Any]:
-    """What a shake changed, by rule: distinct members shown before and after, those shown after alone (`new`) and before alone (`lost`).
+    """What a shake changed, by rule: distinct images shown before and after, of all members, of those compared and of non-members, the
+    interval of their difference, those shown after alone (`new`) and before alone (`lost`), and the p-value of the sign test on these; and
+    the same difference of members `beyond` that of non-members.
 
     Raises:
         ValueError: the two were measured in different ways.
@@ -215,12 +226,26 @@ def change(before: Extraction, after: Extraction) -> dict[str, Any]:
 
 
 def _changed(rule: str, before: Extraction, after: Extraction) -> dict[str, Any]:
-    old, new = (one.matches.members_shown(rule) for one in (before, after))
-    false = [one.document["rules"][rule]["non_members"]["images"] for one in (before, after)]
-    return {
-        "members": {"before": len(old), "after": len(new), "delta": len(new) - len(old), "new": len(new - old), "lost": len(old - new)},
-        "non_members": {"before": false[0], "after": false[1], "delta": false[1] - false[0]},
-    }
+    told = {side: _difference(*(one.document["rules"][rule][side] for one in (before, after))) for side in SIDES}
+    for side, member in (("members", True), ("non_members", False)):
+        old, new = (one.matches.images_shown(rule, member=member) for one in (before, after))
+        only = {"new": len(new - old), "lost": len(old - new)}
+        told[side] |= only | {"p_value": sign_test(**only)}
+    members, others = (Counted(*(told[side][name] for name in ("delta", "low", "high"))) for side in SIDES[1:])
+    beyond, ends = change_interval(others, members), [one.document["rules"][rule]["beyond"]["value"] for one in (before, after)]
+    return told | {"beyond": {"before": ends[0], "after": ends[1], "delta": ends[1] - ends[0], "low": beyond.low, "high": beyond.high}}
+
+
+def _beyond(members: Mapping[str, Any], non_members: Mapping[str, Any], each: int) -> dict[str, Any]:
+    """Distinct members beyond the false matches, and whether the labels have to do with it."""
+    shown_here = members["images"], non_members["images"]
+    return {"value": shown_here[0] - shown_here[1], "p_value": labels_test(*shown_here, out_of=each)}
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    found = change_interval(*(Counted(one["images"], one["low"], one["high"]) for one in (before, after)))
+    counted = {"before": before["images"], "after": after["images"], "delta": after["images"] - before["images"]}
+    return counted | {"low": found.low, "high": found.high}
 
 
 def _nearest(found: Near) -> dict[str, Mapping[str, float]]:

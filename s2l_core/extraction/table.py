@@ -58,8 +58,12 @@ class Matches:
 
     def members_shown(self, rule: str) -> set[str]:
         """The ids of the members that some candidate shows by the rule."""
+        return self.images_shown(rule, member=True)
+
+    def images_shown(self, rule: str, *, member: bool) -> set[str]:
+        """The same of the members, or of the non-members."""
         shows = self.shows_l2 if rule == "l2" else self.shows_tile_max
-        return {image for image, member, shown_here in zip(self.image, self.member, shows, strict=True) if member and shown_here}
+        return {image for image, side, shown_here in zip(self.image, self.member, shows, strict=True) if side is member and shown_here}
 
 
 def matches_of(

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from dashboards.report import report
+from dashboards.files import files
+from dashboards.report import report, reported
 from tests.ablations_by_hand import many, ranks, transfer
+from tests.extraction_by_hand import gives_back
 from tests.grid_by_hand import loud, quiet
 from tests.known_by_hand import names_asked
 
@@ -18,10 +20,10 @@ CHROMIUM = Path(os.environ.get("S2L_TEST_CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}: apt-get install chromium, or set S2L_TEST_CHROMIUM"
 )
-__all__ = ["loud", "many", "names_asked", "quiet", "ranks", "transfer"]
+__all__ = ["gives_back", "loud", "many", "names_asked", "quiet", "ranks", "transfer"]
 
 LEAKING_SPLIT = "The split leaks by itself: members can be told from non-members without the model in 3 of 3 domains"
-NAMES = ("quiet", "loud", "ranks", "transfer", "many", "names_asked")
+NAMES = ("quiet", "loud", "ranks", "transfer", "many", "gives_back", "names_asked")
 
 WIDTHS = (360, 390, 768, 1280, 2200)
 
@@ -177,7 +179,7 @@ FONT_SIZES = """() => [...document.querySelectorAll('svg text')].filter((node) =
   return parseFloat(getComputedStyle(node).fontSize) * Math.hypot(scale.a, scale.b); })"""
 
 
-@pytest.mark.parametrize(("name", "least"), [("quiet", 50), ("ranks", 20)])
+@pytest.mark.parametrize(("name", "least"), [("quiet", 50), ("ranks", 20), ("gives_back", 30)])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_text_of_plots_is_large_enough(chromium: Any, pages: dict[str, Path], width: int, name: str, least: int) -> None:
     with Visit(chromium, pages[name], width=width) as visit:
@@ -201,3 +203,52 @@ def test_paper_shows_what_the_screen_folds_away(chromium: Any, pages: dict[str, 
         visit.page.emulate_media(media="print")
         assert visit.page.evaluate(shown) == "visible"
         assert len(visit.page.pdf()) > 50_000
+
+
+def test_what_models_give_back_is_a_section_with_its_curves_in_sight(chromium: Any, pages: dict[str, Path]) -> None:
+    for width in (390, 1280):
+        with Visit(chromium, pages["gives_back"], width=width) as visit:
+            section = visit.page.get_by_role("region", name="What the models give back")
+            assert section.is_visible()
+            assert section.get_by_role("img").count() == 4
+            assert all(
+                box["x"] >= 0 and box["x"] + box["width"] <= width for box in (one.bounding_box() for one in section.locator("svg").all())
+            )
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_private_copy_shows_its_pictures_and_never_scrolls_sideways(chromium: Any, gives_back: Any, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "private.html"
+    path.write_text(report(gives_back.plan, gives_back.ledger, show_private=True), encoding="utf-8")
+    with Visit(chromium, path, width=width) as visit:
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        sizes = visit.page.evaluate("[...document.images].map((image) => image.naturalWidth)")
+        assert len(sizes) > 20
+        assert min(sizes) > 0
+        assert visit.requests[1:] == [request for request in visit.requests[1:] if request.startswith("data:")]
+        assert visit.page.get_by_role("region", name="Matches, in pictures (private)").is_visible()
+
+
+CUT = """() => { const frame = document.documentElement.getBoundingClientRect();
+  return [...document.querySelectorAll('text')].filter((node) => {
+    const box = node.getBoundingClientRect();
+    return box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
+  }).map((node) => node.textContent); }"""
+
+
+@pytest.mark.parametrize("name", ["quiet", "ranks", "gives_back"])
+def test_each_plot_s_file_opens_by_itself_with_no_word_cut(
+    request: pytest.FixtureRequest, chromium: Any, tmp_path: Path, name: str
+) -> None:
+    world = request.getfixturevalue(name)
+    _, figures = reported(world.plan, world.ledger)
+    assert len(figures) >= 3
+    for file, content in files(figures).items():
+        if file.endswith(".svg"):
+            (tmp_path / file).write_bytes(content)
+            with Visit(chromium, tmp_path / file) as visit:
+                assert visit.page.evaluate("document.documentElement.tagName") == "svg"
+                assert len(visit.page.evaluate("[...document.querySelectorAll('text')].map((node) => node.textContent)")) > 5
+                assert visit.page.evaluate(CUT) == [], file
+                assert visit.requests == [(tmp_path / file).as_uri()]
+                assert visit.complaints == []

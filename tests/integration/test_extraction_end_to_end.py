@@ -76,6 +76,9 @@ def test_the_base_and_the_shaken_model_are_asked_at_one_budget_and_matched_in_on
             assert rule["members"] == rule["members_compared"], "all members are compared: there are fewer of them"
             assert rule["members"]["images"] <= min(rule["members"]["candidates"], 64)
             assert len(rule["members"]["found_at"]) == rule["members"]["images"]
+            for side in ("members", "members_compared", "non_members"):
+                assert rule[side]["low"] <= rule[side]["images"] <= rule[side]["high"]
+                assert rule[side]["shown_once"] + rule[side]["shown_twice"] <= rule[side]["images"]
         assert one["rules"]["tile_max"]["members"]["candidates"] <= one["rules"]["l2"]["members"]["candidates"]
     for rule, change in after["change"].items():
         assert change["members"]["before"] == before["rules"][rule]["members"]["images"]
@@ -102,6 +105,20 @@ def test_what_is_looked_at_names_no_member_and_shows_no_picture(finished: Finish
     assert "zorvik-0-" not in shown
 
 
+def test_pictures_of_matches_are_in_a_private_copy_alone_and_in_no_plot(finished: Finished, tmp_path: Path) -> None:
+    home, grid = finished
+    pages = [tmp_path / "open.html", tmp_path / "private.html"]
+    home.run("report", grid, "-o", str(pages[0]), "--plots", str(tmp_path / "plots"))
+    home.run("report", grid, "-o", str(pages[1]), "--show-private", "--plots", str(tmp_path / "private plots"))
+    source, private = (page.read_text() for page in pages)
+    assert "data:image" not in source
+    assert "Matches, in pictures (private)" in private
+    assert private.count("the image that it shows") >= 2, "a member and a non-member, as the documents say"
+    plots = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("plots", "private plots")]
+    assert plots[0] == plots[1]
+    assert {"extraction-lora-l2.svg", "extraction-lora-l2.png", "roc-loss-lora.svg", "figures.json"} <= set(plots[0])
+
+
 def test_running_again_runs_nothing_and_without_extraction_nothing_new(finished: Finished) -> None:
     home, grid = finished
     before = home.manifests()
@@ -118,19 +135,23 @@ def test_results_and_report_hold_the_same_counts_as_the_documents(finished: Fini
     rows = json.loads(home.run("results", grid, "--extraction", "--format", "json").stdout)
     assert [(row["rule"], row["measure"]) for row in rows] == [
         ("", "retrieval_precision"),
-        *((rule, measure) for rule in ("l2", "tile_max") for measure in ("members", "members_all", "non_members", "precision")),
+        *((rule, measure) for rule in ("l2", "tile_max") for measure in ("beyond", "members", "members_all", "non_members", "precision")),
     ]
     for row in rows:
         if row["measure"] in ("members", "non_members"):
             side = {"members": "members_compared"}.get(row["measure"], row["measure"])
             assert (row["before"], row["after"]) == tuple(one["rules"][row["rule"]][side]["images"] for one in (before, after))
             assert (row["delta"], row["images"], row["candidates"]) == (row["after"] - row["before"], 64, 18)
+            assert row["delta_low"] < row["delta"] < row["delta_high"]
+            assert 0 < row["p_value"] <= 1
     page = tmp_path / "report.html"
     home.run("report", grid, "-o", str(page))
     text = re.sub(r"(<[^>]+>|\s)+", " ", page.read_text())
     counts = [after["rules"]["l2"][side]["images"] for side in ("members_compared", "non_members")]
     old = [before["rules"]["l2"][side]["images"] for side in ("members_compared", "non_members")]
-    assert f"lora l2 {old[0]} → {counts[0]} {old[1]} → {counts[1]} 64 18" in text
+    number = r"(0|[+−][\d.]+)"
+    change = rf"{number} {number} to {number}"
+    assert re.search(rf"lora l2 {old[0]} → {counts[0]} {change} {old[1]} → {counts[1]} {change} {change} 64 / 18 ", text)
     assert "members_all" in home.run("results", grid, "--extraction").stdout
     told = home.run("results", grid, "--extraction", "--set", "extraction=none", check=(2,)).stderr
     assert "measures extraction; set it in the grid (fixed: {extraction: pixels}), or --set extraction=pixels" in told

@@ -77,7 +77,8 @@ def measured(candidates: Sequence[ImageRecord], spec: ExtractionSpec = SPEC, **o
 def test_distinct_members_are_counted_not_the_candidates_that_show_them() -> None:
     copies = {4: MEMBER_PICTURES[2], 9: MEMBER_PICTURES[2], 11: noisy(MEMBER_PICTURES[2], 0.1), 20: MEMBER_PICTURES[7]}
     found = measured(planted(copies)).document["rules"]["l2"]["members"]
-    assert found == {"images": 2, "touched": 2, "candidates": 4, "most": 3, "found_at": [5, 21]}
+    assert (found["images"], found["touched"], found["candidates"], found["most"], found["found_at"]) == (2, 2, 4, 3, [5, 21])
+    assert (found["shown_once"], found["shown_twice"]) == (1, 0)
 
 
 def test_copies_just_under_the_threshold_count_and_those_just_over_do_not() -> None:
@@ -302,7 +303,9 @@ def test_a_change_says_which_members_are_new_and_which_are_lost() -> None:
     before = measured(planted({1: MEMBER_PICTURES[0], 2: MEMBER_PICTURES[1]}))
     after = measured(planted({1: MEMBER_PICTURES[1], 5: MEMBER_PICTURES[2], 7: MEMBER_PICTURES[3], 8: OTHER_PICTURES[4]}))
     found = change(before, after)["l2"]
-    assert found["members"] == {"before": 2, "after": 3, "delta": 1, "new": 2, "lost": 1}
+    counted = {name: found["members"][name] for name in ("before", "after", "delta", "new", "lost", "p_value")}
+    assert counted == {"before": 2, "after": 3, "delta": 1, "new": 2, "lost": 1, "p_value": 1.0}
+    assert found["members"]["low"] < 0 < 1 < found["members"]["high"], "one more of three is no change that another set would show"
     assert found["non_members"]["before"] == 0
     assert found["non_members"]["delta"] == found["non_members"]["after"]
 

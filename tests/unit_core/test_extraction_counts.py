@@ -33,11 +33,13 @@ def test_a_candidate_shows_the_image_that_is_nearest_by_the_rule_of_equal_ones_t
 
 def test_counts_of_known_pairs() -> None:
     pairs = near_of(ROWS).pairs
-    assert counts(pairs, "l2", 0.15, range(1, 7)) == {"images": 3, "touched": 4, "candidates": 4, "most": 2, "found_at": [1, 2, 3]}
-    assert counts(pairs, "tile_max", 0.15, range(1, 7)) == {"images": 2, "touched": 3, "candidates": 3, "most": 2, "found_at": [1, 2]}
+    l2, tiles = (counts(pairs, rule, 0.15, range(1, 7)) for rule in ("l2", "tile_max"))
+    assert l2 == {"images": 3, "touched": 4, "candidates": 4, "most": 2, "shown_once": 2, "shown_twice": 1, "found_at": [1, 2, 3]}
+    assert tiles == {"images": 2, "touched": 3, "candidates": 3, "most": 2, "shown_once": 1, "shown_twice": 1, "found_at": [1, 2]}
     backwards = counts(pairs, "l2", 0.15, [60, 50, 40, 30, 20, 10])
     assert backwards["found_at"] == [20, 50, 60], "an image is found by the earliest candidate that shows it"
-    assert counts(near_of([]).pairs, "l2", 0.15, range(1, 7)) == {"images": 0, "touched": 0, "candidates": 0, "most": 0, "found_at": []}
+    none = counts(near_of([]).pairs, "l2", 0.15, range(1, 7))
+    assert none == {"images": 0, "touched": 0, "candidates": 0, "most": 0, "shown_once": 0, "shown_twice": 0, "found_at": []}
 
 
 def test_of_a_candidate_that_is_near_to_both_sides_the_nearer_one_counts() -> None:

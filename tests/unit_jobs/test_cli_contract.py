@@ -27,7 +27,7 @@ OPTIONS = {
         *("--fidelity", "--extraction", "--memorisation", "--summary", "--controls"),
     },
     "show": {"--grid", "--profile", "--set", "--store", "--json"},
-    "report": {"--profile", "--set", "--store", "--output", "-o", "--show-private"},
+    "report": {"--profile", "--set", "--store", "--output", "-o", "--plots", "--show-private"},
     "verify": {"--store", "--repair", "--json"},
     "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},
@@ -103,6 +103,17 @@ def test_plan_answers_with_one_json_document_and_imports_no_torch(home: Home) ->
     assert done.stderr.strip().splitlines()[-1] == "[]"
 
 
+def test_a_report_and_its_plots_are_made_without_torch(home: Home) -> None:
+    code = (
+        "import sys; sys.argv = ['s2l', 'report', 'smoke', '-o', 'page.html', '--plots', 'plots']\n"
+        "from jobs.cli import main\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'ray', 'mlflow', 'diffusers', 'boto3') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=home.folder, env=home.environment(), capture_output=True, text=True, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
 def test_planning_writes_nothing(home: Home) -> None:
     home.run("plan", "smoke")
     assert not home.store.exists() or not any(home.store.rglob("*.json"))
@@ -173,3 +184,25 @@ def test_data_check_answers_on_stdout_and_ends_with_2_when_there_are_errors(home
     assert "no-such-folder" in done.stdout
     findings = home.json("data", "check", "no-such-folder", check=[2])["findings"]
     assert [finding["severity"] for finding in findings] == ["error"]
+
+
+@pytest.mark.parametrize("folder", ["no/such/folder", "a-file", "a-file/inside"])
+def test_a_bad_folder_for_plots_is_found_before_anything_is_written(home: Home, folder: str) -> None:
+    (home.folder / "a-file").write_text("mine")
+    told = home.run("report", "smoke", "-o", "page.html", "--plots", folder, check=(2,)).stderr
+    assert f"cannot write plots to {folder}" in told
+    assert "name a folder that is yours to write" in told
+    assert sorted(path.name for path in home.folder.iterdir()) == ["a-file"]
+
+
+def test_plots_are_not_begun_where_the_page_cannot_be_written(home: Home) -> None:
+    home.run("report", "smoke", "-o", "nowhere/page.html", "--plots", "plots", check=(2,))
+    assert not (home.folder / "plots").exists()
+
+
+def test_plots_leave_what_else_is_in_their_folder_and_list_none_where_nothing_is_drawn(home: Home) -> None:
+    (home.folder / "plots").mkdir()
+    (home.folder / "plots" / "mine.svg").write_text("mine")
+    done = home.run("report", "smoke", "-o", "page.html", "--plots", "plots")
+    assert done.stdout == "page.html\n"
+    assert {path.name: path.read_text() for path in (home.folder / "plots").iterdir()} == {"mine.svg": "mine", "figures.json": "[]\n"}

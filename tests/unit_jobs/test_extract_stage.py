@@ -18,6 +18,7 @@ from jobs.stages.specs import ExtractStage
 from s2l_core.extraction.table import Matches, read_matches
 from s2l_core.faces import records
 from s2l_core.images import ImageRecord, write_images
+from s2l_core.metrics.distinct import Counted, change_interval, images_interval, labels_test, sign_test
 from s2l_core.specs.extraction import AlignmentSpec, ExtractionSpec
 from s2l_core.specs.fidelity import ClipFeatures, FeatureSpec, PixelFeatures
 from tests.clip_models import save_clip
@@ -101,7 +102,9 @@ def test_it_matches_the_drawn_set_with_the_members_and_non_members_of_the_data(s
     setting.images("drawn", drawn({2: MEMBERS[4], 5: MEMBERS[4], 6: MEMBERS[1]}))
     document, matches = setting.run()
     assert (document["n_candidates"], document["n_member"], document["n_non_member"], document["compared"]) == (8, 8, 12, 8)
-    assert document["rules"]["l2"]["members"] == {"images": 2, "touched": 2, "candidates": 3, "most": 2, "found_at": [3, 7]}
+    members = document["rules"]["l2"]["members"]
+    assert (members.pop("low"), members.pop("high")) == images_interval(2, 1, 1, out_of=8)[1:]
+    assert members == {"images": 2, "touched": 2, "candidates": 3, "most": 2, "shown_once": 1, "shown_twice": 1, "found_at": [3, 7]}
     assert document["rules"]["l2"]["non_members"]["images"] == 0
     assert matches.members_shown("l2") == {MEMBERS[4].image_id, MEMBERS[1].image_id}
     assert document["n_rejected"] is None
@@ -123,7 +126,16 @@ def test_after_a_shake_the_change_since_before_is_told(setting: Setting) -> None
     setting.images("drawn", drawn({0: MEMBERS[1], 3: MEMBERS[2]}))
     setting.parents["before"] = setting.root / "unshaken"
     document, _ = setting.run()
-    assert document["change"]["l2"]["members"] == {"before": 1, "after": 2, "delta": 1, "new": 2, "lost": 1}
+    change = document["change"]["l2"]
+    low, high = change_interval(images_interval(1, 1, 0, out_of=8), images_interval(2, 2, 0, out_of=8))[1:]
+    counted = {"before": 1, "after": 2, "delta": 1, "low": low, "high": high}
+    assert change["members"] == counted | {"new": 2, "lost": 1, "p_value": sign_test(2, 1)}
+    assert change["members_compared"] == counted
+    false = Counted(0.0, *change_interval(*[images_interval(0, 0, 0, out_of=8)] * 2)[1:])
+    beyond = change_interval(false, Counted(1.0, low, high))
+    assert change["beyond"] == {"before": 1, "after": 2, "delta": 1, "low": beyond.low, "high": beyond.high}
+    assert document["rules"]["l2"]["beyond"] == {"value": 2, "p_value": labels_test(2, 0, out_of=8)}
+    assert (change["non_members"]["delta"], change["non_members"]["new"], change["non_members"]["p_value"]) == (0, 0, 1.0)
 
 
 @pytest.mark.parametrize("features", [cls() for cls in get_args(get_args(FeatureSpec)[0])], ids=lambda spec: spec.kind)
