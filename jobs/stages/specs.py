@@ -8,7 +8,9 @@
 | prior    | base: base, checker: base (1)                                                     | images.parquet, rejected.json (1)  |
 | shake    | base: base, train: sp or data, prior: prior, match: shake, public: data (5),       | adapters, adapter.json,            |
 |          | own: sp (5) (all but base optional)                                               | curve.json, defence.json (6)       |
-| score    | base: base, shake: shake (absent: the un-shaken base), data: data                  | scores.parquet                     |
+| score    | base: base, shake: shake (absent: the un-shaken base), data: data, choice: choice   | scores.parquet                     |
+|          | (7)                                                                               |                                    |
+| choice   | score: score (several: each candidate on each calibration domain, in this order)  | choice.json                        |
 | blind    | data: data                                                                        | blind.json                         |
 | fidelity | drawn: sp, data: data, others: data (2), features: base (3), before: fidelity (4)   | fidelity.json                      |
 | extract  | drawn: sp, data: data, features: base (3), before: extract (4)                     | extraction.json, matches.parquet   |
@@ -18,7 +20,7 @@
 `images.parquet` is `images-00000.parquet`, ... where a set is large: `s2l_core.images.read_images` reads both.
 (1) where the safety checker is on. (2) the data set's domains, for the identity share. (3) a network of the user's.
 (4) where `drawn` is of a shaken model: the same measured of the un-shaken one. (5) what the defences `mix` and `reject` need.
-(6) where there is a defence: what it did.
+(6) where there is a defence: what it did. (7) where the attack is what a choice on calibration domains came to.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from s2l_core.specs.adapters import AdapterSpec
-from s2l_core.specs.attacks import AttackSpec
+from s2l_core.specs.attacks import AttackSpec, ScoredAttack
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import CaptionSpec, OwnCaption
 from s2l_core.specs.defences import DefenceSpec
@@ -164,13 +166,28 @@ class ShakeStage(StageSpec):
 
 
 class ScoreStage(StageSpec):
+    """Scores of one attack.
+
+    Attributes:
+        shared: the parents that scores must have in common to be computed together.
+    """
+
+    shared: ClassVar[tuple[str, ...]] = ("base", "shake", "data")
     kind: Literal["score"] = "score"
-    attack: AttackSpec
+    attack: ScoredAttack
     caption: CaptionSpec = OwnCaption()
     name: str = ""
     latents: Literal["mode", "sample"] = "mode"
     autoencoder: Literal["own", "base"] = "own"
     precision: Literal["fp32", "fp64"] = "fp32"
+
+
+class ChoiceStage(StageSpec):
+    """The candidate with the largest AUC of the un-shaken model, in the mean over calibration domains; of equal ones the first listed."""
+
+    kind: Literal["choice"] = "choice"
+    candidates: Annotated[tuple[AttackSpec, ...], Field(min_length=2)]
+    criterion: Literal["mean-auc"] = "mean-auc"
 
 
 class BlindStage(StageSpec):
@@ -210,6 +227,7 @@ AnyStage = Annotated[
     | PriorStage
     | ShakeStage
     | ScoreStage
+    | ChoiceStage
     | BlindStage
     | FidelityStage
     | ExtractStage
