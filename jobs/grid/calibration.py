@@ -12,11 +12,12 @@ from jobs.grid.points import Rows
 _ATTACKS, _ATTACKED = POSITION["attacks"], (POSITION["domain"], POSITION["attack_domain"])
 
 
-def calibration_domains(grid: Grid) -> dict[str, str]:
-    """Domain -> the first attack that is chosen on it, for all attacks that the grid names anywhere."""
-    found: dict[str, str] = {}
+def calibration_domains(grid: Grid) -> dict[str, set[str]]:
+    """Domain -> the attacks that are chosen on it, of all attacks that the grid names anywhere."""
+    found: dict[str, set[str]] = {}
     for name, choice in _choices(_named(grid)):
-        found |= {domain: name for domain in choice.on if domain not in found}
+        for domain in choice.on:
+            found.setdefault(domain, set()).add(name)
     return found
 
 

@@ -63,4 +63,6 @@ def left_out(grid: Grid) -> list[str]:
     calibrating = calibration_domains(grid)
     if not calibrating or not _asked(grid):
         return []
-    return [f"`{ALL}` is without {listed(sorted(calibrating))}: attacks are chosen there ({listed(sorted(set(calibrating.values())))})"]
+    return [
+        f"`{ALL}` is without {listed(sorted(calibrating))}, on which {listed(sorted(set().union(*calibrating.values())))} will be chosen"
+    ]

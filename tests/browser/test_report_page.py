@@ -11,16 +11,17 @@ import pytest
 
 from dashboards.report import report
 from tests.ablations_by_hand import many, ranks, transfer
+from tests.chosen_by_hand import chosen
 from tests.grid_by_hand import loud, quiet
 
 CHROMIUM = Path(os.environ.get("S2L_TEST_CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}: apt-get install chromium, or set S2L_TEST_CHROMIUM"
 )
-__all__ = ["loud", "many", "quiet", "ranks", "transfer"]
+__all__ = ["chosen", "loud", "many", "quiet", "ranks", "transfer"]
 
 LEAKING_SPLIT = "The split leaks by itself: members can be told from non-members without the model in 3 of 3 domains"
-NAMES = ("quiet", "loud", "ranks", "transfer", "many")
+NAMES = ("quiet", "loud", "ranks", "transfer", "many", "chosen")
 
 WIDTHS = (360, 390, 768, 1280, 2200)
 
@@ -94,6 +95,16 @@ def test_the_finding_is_the_first_thing_seen(chromium: Any, pages: dict[str, Pat
             heading = visit.page.get_by_role("heading", level=2).first
             assert heading.inner_text() == words
             assert heading.bounding_box()["y"] < 450
+
+
+def test_how_attacks_were_set_is_whole_on_a_phone_and_named_without_its_heading(chromium: Any, pages: dict[str, Path]) -> None:
+    for width in (360, 768, 1280):
+        with Visit(chromium, pages["chosen"], width=width) as visit:
+            table = visit.page.locator("table.settings")
+            assert table.evaluate("(node) => node.parentElement.scrollWidth <= node.parentElement.clientWidth"), width
+    with Visit(chromium, pages["chosen"], width=360) as visit:
+        cell = visit.page.locator("table.settings td").last
+        assert cell.evaluate("(node) => getComputedStyle(node, '::before').content") == '"how set: "'
 
 
 CONTRAST = """(selector) => {
