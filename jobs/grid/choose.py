@@ -13,7 +13,8 @@ from s2l_core.specs.base import Spec
 class ChooseAttack(Spec):
     """The attack, of those in `among`, with the largest AUC of the un-shaken model, in the mean over the domains `on`; the first of equals.
 
-    `on` are domains of the data set that the grid does not attack. Equal to `among` is `of` with one of its knobs as a list.
+    `on` are domains of the data set that the grid does not attack. `of`, an attack, with one of its knobs as a list of values is short for
+    an `among` of attacks that differ in that knob.
     """
 
     kind: Literal["choose"] = "choose"
