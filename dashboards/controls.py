@@ -136,9 +136,10 @@ def _no_shake_card(found: Sequence[Comparison]) -> Card:
 
 def _members_card(found: Sequence[Comparison]) -> Card:
     if not found:
-        return Card("Positive control", "absent", "Not in this grid. Add `train_on: members`: an attack must become better there.")
+        words = "Not in this grid. Add `train_on: members` (the private oracle): an attack must become better there."
+        return Card("Positive control", "absent", words)
     up, seen = sum(each.verdict == "amplified" for each in found), bool(moved(found))
-    words = f"Trained on the members themselves: amplified in {up} of {len(found)} comparisons."
+    words = f"Trained on the members themselves (the private oracle): amplified in {up} of {len(found)} comparisons."
     if up and not seen:
         words += " That is no more than chance can explain."
     return Card("Positive control", "good" if seen else "bad", words + ("" if seen else " A test that cannot see this cannot see less."))

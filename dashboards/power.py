@@ -9,8 +9,9 @@ from dashboards.conditions import split
 from dashboards.places import places
 from dashboards.words import plural
 from jobs.plan import Plan
-from jobs.stages.specs import ScoreStage
+from jobs.stages.specs import ChoiceStage, ScoreStage
 from s2l_core.metrics.power import auc_error, detectable_change, detectable_mean_change, domains_needed, smallest_corrected_p
+from s2l_core.specs.attacks import SecMINNsAttack
 
 CORRELATIONS = (0.0, 0.7, 0.9, 0.97)
 """Of an AUC before and after. On the packaged models dense fine-tuning leaves .7 to .9, a LoRA .92 to .98 (docs/statistics.md)."""
@@ -30,14 +31,18 @@ def power(plan: Plan, sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
 
 
 def _calibrated(plan: Plan) -> dict[str, float]:
-    """Attack -> the share of images that it scores, where it learns from the others."""
+    """Attack -> the share of images that it scores, where it learns from the others or, if so chosen, will."""
     found = {}
     for trial in plan.trials:
         for name, node in trial.metrics.items():
             after = node.parent("after")
-            share = getattr(after.spec.attack, "calibration", None) if after is not None and isinstance(after.spec, ScoreStage) else None
-            if share is not None:
-                found[name] = 1.0 - share
+            if after is None or not isinstance(after.spec, ScoreStage):
+                continue
+            choice = after.parent("choice")
+            candidates = choice.spec.candidates if choice is not None and isinstance(choice.spec, ChoiceStage) else ()
+            for attack in candidates or [after.spec.attack]:
+                if isinstance(attack, SecMINNsAttack):
+                    found[f"{name} (where it comes to {attack.kind})" if candidates else name] = 1.0 - attack.calibration
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from dashboards.attack_settings import attack_settings
 from dashboards.by_value import by_values
 from dashboards.comparisons import comparisons
 from dashboards.conditions import CONDITIONS
@@ -115,6 +116,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "findings": findings(compared, blinds, unfinished=unfinished, pooled=pooled_words(groups, tests), pooled_up=pooled_up(groups)),
         "facts": [*_facts(plan, found, standing), *_rejected(plan, ledger)],
         "attacks": attack_sections(groups, tests, found, ledger),
+        "attack_settings": attack_settings(plan, ledger),
         "tests": tests,
         "within_words": WITHIN,
         "conditions": _conditions(groups),

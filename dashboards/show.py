@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from dashboards.attack_settings import choice_of, chosen_words
 from dashboards.defended import defence_words, facts_of, protects
 from dashboards.rejected import rejected_of
 from dashboards.results import document_of
@@ -39,11 +40,12 @@ def find(plan: Plan, prefix: str) -> Trial:
 
 
 def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
-    """Axes, state, stages, metrics, defence and failures of one trial.
+    """Axes, state, stages, metrics, chosen attacks, defence and failures of one trial.
 
     Returns:
-        `{"trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "defence", "failures": [...]}`; a stage that is not
-        committed has no digest, and `defence` is what the shake says of it, None without one.
+        `{"trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "chosen": {attack: {...}}, "defence", "failures":
+        [...]}`; a stage that is not committed has no digest, `chosen` holds what choices on calibration domains came to (`choice.json`),
+        and `defence` is what the shake says of it, None without one.
 
     Raises:
         jobs.errors.InputError: the prefix is unknown or ambiguous.
@@ -60,6 +62,7 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
         "state": state.state,
         "stages": [_stage(ledger, node) for node in nodes],
         "metrics": {name: measures for name, node in sorted(trial.metrics.items()) if (measures := _measures(ledger, node)) is not None},
+        "chosen": {name: chosen for name, node in sorted(trial.metrics.items()) if (chosen := choice_of(ledger, node)) is not None},
         "defence": facts_of(ledger, trial),
         "failures": [_failure(failure) for failure in failures],
     }
@@ -102,6 +105,7 @@ def text(document: dict[str, Any]) -> str:
         lines += ["", f"defence {document['defence']['kind']}: {told}", *(f"  {words}" for words in protects([document["defence"]]))]
     for attack, measures in document["metrics"].items():
         lines += ["", f"{attack}: {measures['n_member']} members, {measures['n_non_member']} non-members"]
+        lines += [f"  {chosen_words(document['chosen'][attack])}"] if attack in document["chosen"] else []
         lines += [_metric_line(name, values) for name, values in sorted(measures["metrics"].items())]
         lines += [f"  warning: {warning['message']}" for warning in measures["warnings"]]
     for failure in document["failures"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jobs.build_captions import CaptionBuilder
+from jobs.build_choice import ChoiceBuilder, tried
 from jobs.build_extraction import ExtractionBuilder
 from jobs.build_fidelity import FidelityBuilder
 from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
@@ -16,6 +17,7 @@ from jobs.build_sets import SetBuilder
 from jobs.build_shake import ShakeBuilder
 from jobs.errors import GridError
 from jobs.graph import Graph, Node
+from jobs.grid.choose import ChooseAttack
 from jobs.grid.inputs import Inputs
 from jobs.grid.messages import show
 from jobs.grid.method import changes
@@ -23,7 +25,7 @@ from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row
 from jobs.grid.shapes import last_timestep
 from jobs.stages.specs import MetricsStage, PooledStage, ScoreStage
-from s2l_core.specs.attacks import ClidAttack
+from s2l_core.specs.attacks import ChosenAttack, ClidAttack
 from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 
@@ -42,16 +44,18 @@ class TrialStages(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """One attack of a point: its specs, and the stages of the un-shaken base."""
+    """One attack of a point: its specs, and the stages of the un-shaken base; `choice`: the parent that says which attack, if one does."""
 
     name: str
     score: ScoreStage
     before: Node
     metrics: MetricsStage
     unshaken: Node
+    choice: tuple[tuple[str, Node], ...]
 
 
 _MODEL = itemgetter(POSITION["model"])
+_DATA = itemgetter(POSITION["data"])
 _MEASURE = columns("attacks", "caption", "fprs", "bootstrap")
 _CAPTION = POSITION["caption"]
 _METHOD = itemgetter(POSITION["method"])
@@ -71,6 +75,7 @@ class StageBuilder:
         self._extraction = ExtractionBuilder(self.graph, self._found, self._sets)
         self._memorisation = MemorisationBuilder(grid, self.graph, self._found)
         self._captions = CaptionBuilder(self.graph, self._found)
+        self._choices = ChoiceBuilder(self.graph, self._found, self._captions)
         self._memo: dict[tuple[Any, ...], Any] = {}
 
     @property
@@ -92,7 +97,7 @@ class StageBuilder:
         shaken = self._shakes.of(row, given, base) if changes(_METHOD(row).value) else None
         token, own_vae = (None, False) if shaken is None else (shaken.how.token, shaken.how.own_vae)
         measures: list[Measure] = self._once(
-            (domain.data.key, base.node.key, _MEASURE(row), token, own_vae),
+            (domain.data.key, _DATA(row), base.node.key, _MEASURE(row), token, own_vae),
             lambda: list(self._measures(row, domain, base, token, own_vae)),
         )
         beside = [builder.of(row, base, shaken) for builder in (self._fidelity, self._extraction, self._memorisation)]
@@ -100,7 +105,9 @@ class StageBuilder:
             return TrialStages({one.name: one.unshaken for one in measures}, None, domain.blind, *beside)
         add = self.graph.add
         parents = (("base", base.node), ("shake", shaken.node), ("data", domain.data), *self._captions.beside(row[_CAPTION], domain.data))
-        metrics = {one.name: add(one.metrics, (("before", one.before), ("after", add(one.score, parents)))) for one in measures}
+        metrics = {
+            one.name: add(one.metrics, (("before", one.before), ("after", add(one.score, (*parents, *one.choice))))) for one in measures
+        }
         return TrialStages(metrics, shaken.node, domain.blind, *beside)
 
     def pooled(self, leaf: Node, leaves: list[Node]) -> Node:
@@ -133,13 +140,22 @@ class StageBuilder:
         if token is not None:
             self._captions.tell_of_token(caption, token)
         for attack_name, attack in attacks.value.items():
-            plain = ScoreStage(attack=attack, caption=caption.value.caption, name=name)
-            before = self.graph.add(plain, (("base", base.node), ("data", domain.data), *self._captions.beside(caption, domain.data)))
+            choice = self._choice(row, attack, attacks, base)
+            plain = ScoreStage(attack=ChosenAttack() if choice else attack, caption=caption.value.caption, name=name)
+            beside = (*self._captions.beside(caption, domain.data), *choice)
+            before = self.graph.add(plain, (("base", base.node), ("data", domain.data), *beside))
             unshaken = self.graph.add(metrics, (("before", before), ("after", before)))
             if token is not None and isinstance(caption.value.caption, OwnCaption):
                 self._check_named(row, token, domain)
             for variant, score in _variants(plain, domain.found.name, token, own_vae):
-                yield Measure(attack_name + variant, score, before, metrics, unshaken)
+                yield Measure(attack_name + variant, score, before, metrics, unshaken, choice)
+
+    def _choice(self, row: Row, attack: Any, attacks: Any, base: BaseModel) -> tuple[tuple[str, Node], ...]:
+        if not isinstance(attack, ChooseAttack):
+            return ()
+        caption = row[_CAPTION]
+        key = ("choice", _DATA(row), base.node.key, attacks.label, attack, caption)
+        return self._once(key, lambda: (("choice", self._choices.of(attack, attacks, _DATA(row), base, caption)),))
 
     def _check_named(self, row: Row, token: str, domain: DomainStages) -> None:
         """In an attack's captions a token takes the name's place, which one of them at least must have."""
@@ -153,7 +169,7 @@ class StageBuilder:
 
     def _check_timesteps(self, row: Row, attacks: Any, base: BaseModel) -> None:
         count = base.folder.timesteps if base.folder else None
-        for name, attack in attacks.value.items():
+        for name, attack in tried(attacks):
             last = last_timestep(attack)
             if count is not None and last >= count:
                 where, model = self.grid.place_of("attacks", attacks), _MODEL(row)
@@ -161,7 +177,7 @@ class StageBuilder:
 
     def _check_captions(self, attacks: Any, caption: Any) -> None:
         """What compares captions needs one."""
-        name = next((name for name, attack in attacks.value.items() if isinstance(attack, ClidAttack)), None)
+        name = next((name for name, attack in tried(attacks) if isinstance(attack, ClidAttack)), None)
         if name is not None and isinstance(caption.value.caption, NullCaption):
             raise GridError(
                 f"{self.grid.place_of('caption', caption)}: the attack {name} compares an image's caption with parts of it, "

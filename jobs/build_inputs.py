@@ -51,15 +51,15 @@ class FoundInputs:
         self._judged: dict[str, list[Node]] = {}
         self._public: dict[tuple[str, str], Node] = {}
 
-    def domain(self, data: str, domain: str, field: str = "domain") -> DomainStages:
+    def domain(self, data: str, domain: str, field: str = "domain", value: Any = None) -> DomainStages:
         """A domain's stages.
 
         Args:
-            field: the setting that names the domain, for messages.
+            field, value: the setting that names the domain, for messages; the value is the domain itself when absent.
         """
         if (data, domain) not in self._domains:
             self._of(data)
-            found = self._placed(field, domain, lambda: self._inputs.domain(data, domain))
+            found = self._placed(field, domain if value is None else value, lambda: self._inputs.domain(data, domain))
             self.folders |= found.folder
             node = self._graph.add(found.stage)
             self._domains[data, domain] = DomainStages(found, node, self._graph.add(BlindStage(), (("data", node),)))

@@ -9,7 +9,8 @@ from typing import Any
 
 from jobs.build import StageBuilder
 from jobs.grid.applies import check_methods
-from jobs.grid.everyone import spell_out
+from jobs.grid.calibration import check_calibration
+from jobs.grid.everyone import left_out, spell_out
 from jobs.grid.inputs import Inputs, LocalInputs
 from jobs.grid.messages import listed
 from jobs.grid.model import POSITION, Grid, label
@@ -33,7 +34,7 @@ def expand(grid: Grid, *, inputs: Inputs | None = None) -> Plan:
     with _no_garbage_collection():
         inputs = inputs or LocalInputs()
         whole = spell_out(grid, inputs)
-        return _Expansion(whole, points(whole), inputs).plan()
+        return _Expansion(whole, points(whole), inputs, left_out(grid)).plan()
 
 
 @contextmanager
@@ -52,13 +53,14 @@ def _no_garbage_collection() -> Iterator[None]:
 class _Expansion:
     """Builds the nodes of one grid. Every part of a point's meaning is worked out once per distinct value."""
 
-    def __init__(self, grid: Grid, rows: Rows, inputs: Inputs) -> None:
+    def __init__(self, grid: Grid, rows: Rows, inputs: Inputs, notices: list[str]) -> None:
         self.grid, self.rows, self.inputs = grid, rows, inputs
         self.stages = StageBuilder(grid, inputs)
-        self.notices = list(rows.notices)
+        self.notices = [*notices, *rows.notices]
 
     def plan(self) -> Plan:
         check_methods(self.grid, self.rows)
+        check_calibration(self.grid, self.rows)
         trials = self._trials()
         return Plan(
             grid=self.grid.name,

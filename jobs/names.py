@@ -32,7 +32,11 @@ def stage_names(plan: Plan) -> dict[str, str]:
                 names.setdefault(own.key, f"sp {_what(own, '')}, as the guard draws it")
         for attack, node in trial.metrics.items():  # under the name that the trial calls the attack by
             names.setdefault(node.key, f"metrics {attack} {told[trial.key]}")
-            after = node.parent("after")
+            before, after = node.parent("before"), node.parent("after")
+            choice = before.parent("choice") if before is not None else None
+            if before is not None and choice is not None:
+                names.setdefault(choice.key, f"choice {attack}")
+                names.setdefault(before.key, f"score {attack} before {_attacked(before, told[trial.key])}")
             if after is not None and after.parent("shake") is not None:
                 names.setdefault(after.key, f"score {attack} {told[trial.key]}")
         _name_drawn(names, trial, told[trial.key])
@@ -69,9 +73,8 @@ def _what(node: Node, trial: str) -> str:
         drawn = str(getattr(getattr(spec, "synthesis", None), "name", ""))
         return drawn if node.parent("shake") is None else f"{drawn}, round {_round(node)}".removeprefix(", ")
     if node.kind in ("score", "fidelity", "extract"):
-        data = node.parent("data")
         attack = f"{spec.attack.kind} " if hasattr(spec, "attack") else ""
-        return f"{attack}before {_what(data, trial) if data else ''}".strip()
+        return f"{attack}before {_attacked(node, trial)}".strip()
     if node.kind == "memorisation":
         return f"before {getattr(spec, 'name', '')}"
     if node.kind == "captions":
@@ -81,6 +84,11 @@ def _what(node: Node, trial: str) -> str:
     if node.kind == "shake" and node.parent("train") is not None:
         return ", ".join([*([trial] if trial else []), *([f"round {_round(node)}"] if _round(node) > 1 else [])])
     return trial
+
+
+def _attacked(node: Node, trial: str) -> str:
+    data = node.parent("data")
+    return _what(data, trial) if data else ""
 
 
 def _round(node: Node) -> int:

@@ -96,3 +96,11 @@ def before(trial: Trial, leaf: str) -> Node:
 def score_spec(node: Node) -> ScoreStage:
     assert isinstance(node.spec, ScoreStage)
     return node.spec
+
+
+def domain_of(score: Node) -> str:
+    """The domain whose images are scored."""
+    data = parent(score, "data").spec
+    assert isinstance(data, DataStage)
+    assert isinstance(data.source, FolderImages)
+    return data.source.domain

@@ -23,6 +23,7 @@ from jobs.ledger.leases import Lease, LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.stages.contract import StageJob
+from jobs.stages.specs import ScoreStage
 
 Say = Callable[[str, float, str], None]
 """(stage key, fraction done, a few words)"""
@@ -76,10 +77,11 @@ def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
 
 
 def _groups(order: WorkOrder) -> Iterator[list[int]]:
-    """Indices of stages that run together: scores of the same model and data share their network calls."""
+    """Indices of stages that run together: scores of the same model and data share their network calls, whoever chose their attacks."""
     together: dict[tuple[Any, ...], list[int]] = {}
     for index, stage in enumerate(order.stages):
-        name: tuple[Any, ...] = ("score", stage.parents) if stage.spec["kind"] == "score" else (index,)
+        shared = tuple(parent for parent in stage.parents if parent[0] in ScoreStage.shared)
+        name: tuple[Any, ...] = ("score", shared) if stage.spec["kind"] == "score" else (index,)
         together.setdefault(name, []).append(index)
     yield from together.values()
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from jobs.grid.captions import CaptionSetting
+from jobs.grid.choose import GridAttack
 from s2l_core.specs.adapters import AdapterSpec, Layers, Token
-from s2l_core.specs.attacks import AttackSpec
 from s2l_core.specs.base import Spec
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.extraction import MatchingSpec
@@ -134,8 +134,8 @@ class Point(BaseModel):
     )
     train_on: Literal["sp", "members", "unrelated"] = Field(
         "sp",
-        description="What the model is fine-tuned on: its own SP set; the true members (positive control); or the SP set of an unrelated "
-        "domain, the next one in the data set's sorted list (negative control).",
+        description="What the model is fine-tuned on: its own SP set; the true members (positive control, also called private "
+        "oracle); or the SP set of an unrelated domain, the next one in the data set's sorted list (negative control).",
     )
     rounds: PositiveInt = Field(
         1,
@@ -164,9 +164,10 @@ class Point(BaseModel):
         description="The caption an attack shows the model: each image's own, one prompt for the domain, none (`null`), or what a "
         "captioner says of the image, `{kind: automatic, captioner: colours}` (docs/attacks.md).",
     )
-    attacks: Annotated[tuple[str | AttackSpec, ...], Field(min_length=1)] = Field(
+    attacks: Annotated[tuple[str | GridAttack, ...], Field(min_length=1)] = Field(
         ("secmi", "pia", "loss"),
-        description="The attacks, by preset name, or as mappings (`{kind: secmi, t: 60, name: early}`; docs/attacks.md).",
+        description="The attacks, by preset name, or as mappings (`{kind: secmi, t: 60, name: early}`; docs/attacks.md), or chosen among "
+        "several on domains that the grid does not attack (`{kind: choose, of: secmi, t: [60, 100], on: [DOMAIN]}`).",
     )
     fprs: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = Field(
         (0.01, 0.001), description="False positive rates at which the true positive rate is reported."

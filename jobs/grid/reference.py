@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobs.grid.captions import CaptionerSetting, CaptionSetting
+from jobs.grid.choose import GridAttack
 from jobs.grid.model import LIST_FIELDS, ExtractionSettings, FidelityFeatures, MethodSpec, Point
 from jobs.grid.presets import DEFENCES, METHODS, PROMPTS, PUBLISHED_EPOCHS
 from jobs.grid.read_method import trains
 from jobs.grid.read_spec import kinds_of
 from s2l_core.specs.adapters import AdapterSpec
-from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
+from s2l_core.specs.attacks import ATTACK_PRESETS
 from s2l_core.specs.base import Spec
 from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.fidelity import FEATURE_PRESETS
@@ -119,7 +120,7 @@ def _attacks() -> Iterator[str]:
     yield "\n| preset | what it is |\n|---|---|"
     for name, spec in ATTACK_PRESETS.items():
         yield f"| `{name}` | `{_yaml(spec.model_dump(mode='json', exclude={'access'}))}` |"
-    yield from _kinds("Attacks", AttackSpec)
+    yield from _kinds("Attacks", GridAttack)
     yield from _kinds("Captions", CaptionSetting)
     yield from _kinds("Captioners of automatic captions", CaptionerSetting)
     yield _WAYS

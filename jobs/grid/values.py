@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from jobs.grid.messages import explain, listed, show, unknown
+from jobs.grid.messages import explain, listed, show
 from jobs.grid.model import Named, Point
+from jobs.grid.read_attacks import read_attacks
 from jobs.grid.read_caption import read_caption
 from jobs.grid.read_defence import read_defence
 from jobs.grid.read_extraction import read_extraction
@@ -18,11 +18,8 @@ from jobs.grid.read_fidelity import read_fidelity, read_flag
 from jobs.grid.read_memorisation import read_memorisation
 from jobs.grid.read_method import read_match_method, read_method
 from jobs.grid.read_prompts import nonempty_list, read_prompts, read_tokens
-from jobs.grid.read_spec import canonical, read_member, read_spec
-from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
+from jobs.grid.read_spec import canonical, read_spec
 from s2l_core.specs.objectives import PriorPreservation
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 def read_value(name: str, raw: Any) -> Any:
@@ -75,37 +72,6 @@ def _expected(name: str) -> str:
 # --- structured values ---
 
 
-def _read_attacks(raw: Any) -> Named:
-    attacks: dict[str, AttackSpec] = {}
-    for number, one in enumerate(nonempty_list(raw, "attacks by name, such as [secmi, loss]")):
-        name, spec = _read_attack(one, f"[{number}]")
-        if name in attacks:
-            raise ValueError(f"the attack {show(name)} is named twice; give one of them another `name`")
-        same = next((other for other, theirs in attacks.items() if theirs == spec), None)
-        if same:
-            raise ValueError(f"the attacks {show(same)} and {show(name)} are the same; leave one out")
-        attacks[name] = spec
-    return Named(",".join(attacks), dict(sorted(attacks.items())))
-
-
-def _read_attack(raw: Any, what: str) -> tuple[str, Any]:
-    if isinstance(raw, str):
-        if raw not in ATTACK_PRESETS:
-            raise ValueError(unknown("attack", raw, ATTACK_PRESETS))
-        return raw, ATTACK_PRESETS[raw]
-    if isinstance(raw, Mapping) and "name" in raw:
-        name = raw["name"]
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(f"{what}.name: got {show(name)}; letters, digits and any of . _ + - are allowed")
-        return name, read_member(AttackSpec, {key: value for key, value in raw.items() if key != "name"}, what)
-    spec = read_member(AttackSpec, raw, what)
-    given = {
-        key: value for key, value in spec.model_dump(mode="json").items() if value != type(spec).model_fields[key].default and key != "kind"
-    }
-    parts = (f"{key}{'.'.join(map(str, value)) if isinstance(value, list) else value}" for key, value in sorted(given.items()))
-    return "-".join([spec.kind, *parts]), spec
-
-
 def _read_fprs(raw: Any) -> Named:
     values: list[float] = []
     for number, one in enumerate(nonempty_list(raw, "rates between 0 and 1")):
@@ -136,7 +102,7 @@ def _read_prior(raw: Any) -> Named:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "method": read_method,
     "match_method": read_match_method,
-    "attacks": _read_attacks,
+    "attacks": read_attacks,
     "fprs": _read_fprs,
     "sp_prompts": read_prompts,
     "tokens": read_tokens,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from jobs.errors import InputError
+from jobs.stages.choice import chosen_attack
 from jobs.stages.contract import StageJob
 from jobs.stages.models import load_base
 from jobs.stages.specs import ScoreStage
@@ -14,7 +15,7 @@ from s2l_core.captioners.table import AutomaticCaptions, read_captions
 from s2l_core.captions import prompts_for
 from s2l_core.images import ImageRecord, read_images, to_pixels
 from s2l_core.scores import Scores, write_scores
-from s2l_core.specs.attacks import AttackSpec, SecMINNsAttack
+from s2l_core.specs.attacks import AnyAttack, ChosenAttack, SecMINNsAttack
 from s2l_core.specs.captions import AutomaticCaption
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
     """Leaves each job its scores.parquet, with the bytes it would have alone.
 
     Args:
-        jobs: score stages of the same parents: base, shake (or none), data, and captions where they are automatic.
+        jobs: score stages of the same base, shake (or none), data, and captions where they are automatic.
     """
     from s2l_core.adapters import attached
     from s2l_core.attacks.precision import exact_arithmetic
 
     first = jobs[0]
-    assert all(job.parents == first.parents for job in jobs)
+    assert all(_shared(job) == _shared(first) for job in jobs)
     records = _records(first)
     automatic = _automatic(first)
     model = load_base(first)
@@ -64,6 +65,16 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
                 x0 = by_base[one] if one in by_base else _encoded(model, records, one)
                 with _in_precision(model, one.precision):
                     _score(model, records, automatic, members, x0, share=(number / len(passes), 1 / len(passes)))
+
+
+def _shared(job: StageJob) -> list[tuple[str, str]]:
+    return [(role, key) for role, key, _ in job.parents if role in ScoreStage.shared]
+
+
+def _attack(job: StageJob) -> AnyAttack:
+    """The attack to run: the spec's, or what the choice that it waits for came to."""
+    attack = cast(ScoreStage, job.spec).attack
+    return chosen_attack(job.folder("choice")) if isinstance(attack, ChosenAttack) else attack
 
 
 def _records(job: StageJob) -> list[ImageRecord]:
@@ -117,10 +128,11 @@ def _score(
     from s2l_core.attacks.engine import run_attacks
 
     specs = {job.key: cast(ScoreStage, job.spec) for job in jobs}
+    attacks = {job.key: _attack(job) for job in jobs}
     batch_size = min(BATCH_SIZE, jobs[0].micro_batch or BATCH_SIZE)
     texts = None if automatic is None else automatic.texts
     found = run_attacks(
-        {key: spec.attack for key, spec in specs.items()},
+        attacks,
         x0,
         [record.content for record in records],
         {key: prompts_for(records, spec.caption, spec.name, texts) for key, spec in specs.items()},
@@ -132,7 +144,7 @@ def _score(
         say=lambda done: jobs[0].say(share[0] + share[1] * done, f"{int(done * len(records))} of {len(records)} images attacked"),
     )
     for job in jobs:
-        _write(job, records, automatic, found)
+        _write(job, attacks[job.key], records, automatic, found)
         job.made.update(batch_size=batch_size, network_calls=found.network_calls, attacks_together=len(jobs))
 
 
@@ -170,7 +182,7 @@ class Scored(NamedTuple):
     facts: dict[str, int]
 
 
-def _scored(spec: AttackSpec, records: Sequence[ImageRecord], found: AttackRun, key: str) -> Scored:
+def _scored(spec: AnyAttack, records: Sequence[ImageRecord], found: AttackRun, key: str) -> Scored:
     """All images' scores; of an attack that learns those of the images that its classifier was not trained on."""
     if not isinstance(spec, SecMINNsAttack):
         return Scored(records, found.scores[key], {})
@@ -181,16 +193,16 @@ def _scored(spec: AttackSpec, records: Sequence[ImageRecord], found: AttackRun, 
     return Scored([records[row] for row in learnt.rows.tolist()], learnt.scores, counts)
 
 
-def _write(job: StageJob, records: Sequence[ImageRecord], automatic: AutomaticCaptions | None, found: AttackRun) -> None:
+def _write(job: StageJob, attack: AnyAttack, records: Sequence[ImageRecord], automatic: AutomaticCaptions | None, found: AttackRun) -> None:
     import numpy as np
 
     spec = cast(ScoreStage, job.spec)
-    scored = _scored(spec.attack, records, found, job.key)
+    scored = _scored(attack, records, found, job.key)
     shown = spec.model_dump(mode="json", include={"caption", "latents", "autoencoder", "precision"})
     if isinstance(spec.caption, AutomaticCaption) and automatic is not None:
         shown["caption"]["captioner"] = automatic.captioner  # scores say themselves which captions they were made with
     scores = Scores(
-        attack=spec.attack.model_dump(mode="json"),
+        attack=attack.model_dump(mode="json"),
         domain=records[0].domain,
         image_ids=tuple(record.image_id for record in scored.records),
         member=np.array([bool(record.member) for record in scored.records]),

@@ -10,7 +10,8 @@
 |          | own: sp (5) (all but base optional)                                               | curve.json, defence.json (6)       |
 | captions | data: data, captioner: base (3)                                                   | captions.parquet                   |
 | score    | base: base, shake: shake (absent: the un-shaken base), data: data,                 | scores.parquet                     |
-|          | captions: captions (7)                                                            |                                    |
+|          | captions: captions (7), choice: choice (8)                                        |                                    |
+| choice   | score: score (several: each candidate on each calibration domain, in this order)  | choice.json                        |
 | blind    | data: data                                                                        | blind.json                         |
 | fidelity | drawn: sp, data: data, others: data (2), features: base (3), before: fidelity (4)   | fidelity.json                      |
 | extract  | drawn: sp, data: data, features: base (3), before: extract (4)                     | extraction.json, matches.parquet   |
@@ -21,7 +22,8 @@
 `images.parquet` is `images-00000.parquet`, ... where a set is large: `s2l_core.images.read_images` reads both.
 (1) where the safety checker is on. (2) the data set's domains, for the identity share. (3) a network of the user's.
 (4) where the model is a shaken one: the same measured of the un-shaken one. (5) what the defences `mix` and `reject` need.
-(6) where there is a defence: what it did. (7) where the attack shows automatic captions.
+(6) where there is a defence: what it did. (7) where the attack shows automatic captions. (8) where it is what a choice on
+calibration domains came to.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from s2l_core.specs.adapters import AdapterSpec
-from s2l_core.specs.attacks import AttackSpec
+from s2l_core.specs.attacks import AttackSpec, ScoredAttack
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captioners import CaptionerSpec
 from s2l_core.specs.captions import CaptionSpec, OwnCaption
@@ -176,13 +178,28 @@ class CaptionsStage(StageSpec):
 
 
 class ScoreStage(StageSpec):
+    """Scores of one attack.
+
+    Attributes:
+        shared: the parents that scores must have in common to be computed together.
+    """
+
+    shared: ClassVar[tuple[str, ...]] = ("base", "shake", "data", "captions")
     kind: Literal["score"] = "score"
-    attack: AttackSpec
+    attack: ScoredAttack
     caption: CaptionSpec = OwnCaption()
     name: str = ""
     latents: Literal["mode", "sample"] = "mode"
     autoencoder: Literal["own", "base"] = "own"
     precision: Literal["fp32", "fp64"] = "fp32"
+
+
+class ChoiceStage(StageSpec):
+    """The candidate with the largest AUC of the un-shaken model, in the mean over calibration domains; of equal ones the first listed."""
+
+    kind: Literal["choice"] = "choice"
+    candidates: Annotated[tuple[AttackSpec, ...], Field(min_length=2)]
+    criterion: Literal["mean-auc"] = "mean-auc"
 
 
 class BlindStage(StageSpec):
@@ -232,6 +249,7 @@ AnyStage = Annotated[
     | ShakeStage
     | CaptionsStage
     | ScoreStage
+    | ChoiceStage
     | BlindStage
     | FidelityStage
     | ExtractStage

@@ -5,7 +5,7 @@ Definitions, costs, defaults and weaknesses: docs/attacks.md.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -32,27 +32,57 @@ Shares = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_disti
 
 
 class AttackKind(Spec):
-    """What all attacks are.
+    """What all attacks are. What is said of a kind is no part of its meaning: no key depends on it.
 
     Attributes:
         learns: whether images' scores are a classifier's, trained on a part of the images that gets no score itself.
+        title: what the literature calls it.
+        looks_at: what it looks at, in a line.
+        sign: what members have, beside non-members: fixed beforehand, whatever the data.
+        source: where it was published.
     """
 
     learns: ClassVar[bool] = False
+    title: ClassVar[str]
+    looks_at: ClassVar[str]
+    sign: ClassVar[str]
+    source: ClassVar[str]
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """Name -> value of all that can be set."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in ("kind", "access")}
+
+    @property
+    def calls(self) -> int:
+        """Network calls per image, when the attack is run alone."""
+        raise NotImplementedError
 
 
 class LossAttack(AttackKind):
     """Minus the denoising error, averaged over fixed timesteps and keyed noise draws (arXiv 2302.03262). Access: eps."""
 
+    title: ClassVar[str] = "Loss"
+    looks_at: ClassVar[str] = "the denoising error"
+    sign: ClassVar[str] = "a smaller error"
+    source: ClassVar[str] = "arXiv 2302.03262"
     kind: Literal["loss"] = "loss"
     access: Literal["eps"] = "eps"
     timesteps: Timesteps = (50, 100, 200, 300)
     draws: PositiveInt = 2
 
+    @property
+    def calls(self) -> int:
+        return len(self.timesteps) * self.draws
+
 
 class SecMIAttack(AttackKind):
     """SecMI_stat (arXiv 2302.01316): minus the t-error of a deterministic DDIM walk, compared at timestep `t`. Access: eps."""
 
+    title: ClassVar[str] = "SecMI (statistic)"
+    looks_at: ClassVar[str] = "how far a DDIM step and its inverse miss each other"
+    sign: ClassVar[str] = "a smaller miss"
+    source: ClassVar[str] = "arXiv 2302.01316"
     kind: Literal["secmi"] = "secmi"
     access: Literal["eps"] = "eps"
     t: PositiveInt = 100
@@ -63,6 +93,10 @@ class SecMIAttack(AttackKind):
         _check_steps(self.t, self.k)
         return self
 
+    @property
+    def calls(self) -> int:
+        return self.t // self.k + 2
+
 
 class SecMINNsAttack(AttackKind):
     """SecMI_NNs (arXiv 2302.01316): a small classifier's logit for member, of the t-error at each element.
@@ -72,6 +106,10 @@ class SecMINNsAttack(AttackKind):
     """
 
     learns: ClassVar[bool] = True
+    title: ClassVar[str] = "SecMI (classifier)"
+    looks_at: ClassVar[str] = "what a classifier sees in the misses of a DDIM step and its inverse"
+    sign: ClassVar[str] = "what the classifier learnt of members"
+    source: ClassVar[str] = "arXiv 2302.01316"
     kind: Literal["secmi_nns"] = "secmi_nns"
     access: Literal["eps"] = "eps"
     t: PositiveInt = 100
@@ -86,6 +124,10 @@ class SecMINNsAttack(AttackKind):
         _check_steps(self.t, self.k)
         return self
 
+    @property
+    def calls(self) -> int:
+        return self.t // self.k + 2
+
 
 class PIAAttack(AttackKind):
     """PIA (arXiv 2305.18355): minus the p-th power error between eps(x_0, 0) and eps(x_t, t) along that direction. Access: eps.
@@ -93,20 +135,36 @@ class PIAAttack(AttackKind):
     With `normalized` it is PIAN.
     """
 
+    title: ClassVar[str] = "PIA"
+    looks_at: ClassVar[str] = "whether two predictions of the same noise agree"
+    sign: ClassVar[str] = "a smaller disagreement"
+    source: ClassVar[str] = "arXiv 2305.18355"
     kind: Literal["pia"] = "pia"
     access: Literal["eps"] = "eps"
     t: PositiveInt = 100
     p: PositiveFloat = 4.0
     normalized: bool = False
 
+    @property
+    def calls(self) -> int:
+        return 2
+
 
 class SimAAttack(AttackKind):
     """SimA (arXiv 2509.25003): minus the sum of |eps(x_0, t)|^p, of the clean image shown as if it were the state at `t`. Access: eps."""
 
+    title: ClassVar[str] = "SimA"
+    looks_at: ClassVar[str] = "how much noise the model sees in the clean image"
+    sign: ClassVar[str] = "less noise"
+    source: ClassVar[str] = "arXiv 2509.25003"
     kind: Literal["sima"] = "sima"
     access: Literal["eps"] = "eps"
     t: NonNegativeInt = 100
     p: PositiveFloat = 4.0
+
+    @property
+    def calls(self) -> int:
+        return 1
 
 
 class PFAMIAttack(AttackKind):
@@ -115,12 +173,20 @@ class PFAMIAttack(AttackKind):
     `crops` are shares of the sides. Access: eps.
     """
 
+    title: ClassVar[str] = "PFAMI"
+    looks_at: ClassVar[str] = "how fast the loss rises from the image to crops of it"
+    sign: ClassVar[str] = "a steeper rise"
+    source: ClassVar[str] = "arXiv 2308.12143"
     kind: Literal["pfami"] = "pfami"
     access: Literal["eps"] = "eps"
     timesteps: Timesteps = (0, 50, 100, 150, 200, 250, 300, 350, 400, 450)
     crops: Shares = (0.95, 0.92, 0.89, 0.87, 0.84, 0.81, 0.78, 0.76, 0.73, 0.7)
     draws: PositiveInt = 1
     relative: bool = True
+
+    @property
+    def calls(self) -> int:
+        return len(self.timesteps) * self.draws * (1 + len(self.crops))
 
 
 class ClidAttack(AttackKind):
@@ -129,6 +195,10 @@ class ClidAttack(AttackKind):
     From it `loss_weight` times the loss with the whole caption is taken. Access: eps.
     """
 
+    title: ClassVar[str] = "CLiD"
+    looks_at: ClassVar[str] = "how much the image's own caption helps to denoise it"
+    sign: ClassVar[str] = "more help from the caption"
+    source: ClassVar[str] = "arXiv 2405.14800"
     kind: Literal["clid"] = "clid"
     access: Literal["eps"] = "eps"
     timesteps: Timesteps = (440, 450, 460)
@@ -142,9 +212,22 @@ class ClidAttack(AttackKind):
             raise ValueError("pieces: one piece is the whole caption; give 0 (nothing but the empty caption) or 2 and more")
         return self
 
+    @property
+    def calls(self) -> int:
+        return len(self.timesteps) * self.draws * (2 + self.pieces)
+
 
 AnyAttack = LossAttack | SecMIAttack | SecMINNsAttack | PIAAttack | SimAAttack | PFAMIAttack | ClidAttack
 AttackSpec = Annotated[AnyAttack, Field(discriminator="kind")]
+
+
+class ChosenAttack(Spec):
+    """Stands for the attack that a choice on calibration domains has made or will make; what it is among is the choice's."""
+
+    kind: Literal["chosen"] = "chosen"
+
+
+ScoredAttack = Annotated[AnyAttack | ChosenAttack, Field(discriminator="kind")]
 
 ATTACK_PRESETS: dict[str, AnyAttack] = {
     "loss": LossAttack(),

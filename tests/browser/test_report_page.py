@@ -12,6 +12,7 @@ import pytest
 from dashboards.files import files
 from dashboards.report import report, reported
 from tests.ablations_by_hand import many, ranks, transfer
+from tests.chosen_by_hand import chosen
 from tests.extraction_by_hand import gives_back
 from tests.grid_by_hand import loud, quiet
 from tests.known_by_hand import names_asked
@@ -20,10 +21,10 @@ CHROMIUM = Path(os.environ.get("S2L_TEST_CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}: apt-get install chromium, or set S2L_TEST_CHROMIUM"
 )
-__all__ = ["gives_back", "loud", "many", "names_asked", "quiet", "ranks", "transfer"]
+__all__ = ["chosen", "gives_back", "loud", "many", "names_asked", "quiet", "ranks", "transfer"]
 
 LEAKING_SPLIT = "The split leaks by itself: members can be told from non-members without the model in 3 of 3 domains"
-NAMES = ("quiet", "loud", "ranks", "transfer", "many", "gives_back", "names_asked")
+NAMES = ("quiet", "loud", "ranks", "transfer", "many", "gives_back", "names_asked", "chosen")
 
 WIDTHS = (360, 390, 768, 1280, 2200)
 
@@ -97,6 +98,16 @@ def test_the_finding_is_the_first_thing_seen(chromium: Any, pages: dict[str, Pat
             heading = visit.page.get_by_role("heading", level=2).first
             assert heading.inner_text() == words
             assert heading.bounding_box()["y"] < 450
+
+
+def test_how_attacks_were_set_is_whole_on_a_phone_and_named_without_its_heading(chromium: Any, pages: dict[str, Path]) -> None:
+    for width in (360, 768, 1280):
+        with Visit(chromium, pages["chosen"], width=width) as visit:
+            table = visit.page.locator("table.settings")
+            assert table.evaluate("(node) => node.parentElement.scrollWidth <= node.parentElement.clientWidth"), width
+    with Visit(chromium, pages["chosen"], width=360) as visit:
+        cell = visit.page.locator("table.settings td").last
+        assert cell.evaluate("(node) => getComputedStyle(node, '::before').content") == '"how set: "'
 
 
 CONTRAST = """(selector) => {

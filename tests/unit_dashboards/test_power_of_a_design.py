@@ -71,6 +71,12 @@ def test_an_attack_that_learns_is_told_to_score_fewer_images(tmp_path: Path) -> 
     )
 
 
+def test_an_attack_that_may_come_to_learn_is_told_to_score_fewer_images_then(tmp_path: Path) -> None:
+    choice = "{kind: choose, among: [secmi, secmi_nns], on: [yivvek]}"
+    text = planned(tmp_path, GRID.replace("[loss, pia]", f"[loss, {choice}]"))
+    assert "chosen (where it comes to secmi_nns) scores 50% of the images, those that it did not learn from" in text
+
+
 def test_without_a_method_there_is_no_test(tmp_path: Path) -> None:
     assert "No method of this grid is tested over domains" in planned(tmp_path, GRID.replace("none, lora, gaussian", "none"))
 

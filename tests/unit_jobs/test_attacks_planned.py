@@ -73,8 +73,12 @@ def test_an_attack_that_compares_captions_is_refused_where_there_is_none() -> No
         assert expand(read_grid("smoke", ["attacks=clid", f"caption={caption}"])).trials
 
 
-def test_the_grid_on_the_page_about_attacks_can_be_planned(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "attacks.md").read_text(), re.DOTALL)
+def test_the_grids_on_the_page_about_attacks_can_be_planned(tmp_path: Path) -> None:
+    text, choosing = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "attacks.md").read_text(), re.DOTALL)
     (tmp_path / "attacked.yaml").write_text(text)
     (trial,) = expand(read_grid(str(tmp_path / "attacked.yaml"))).trials
     assert set(trial.metrics) == {"secmi", "sima", "pfami-short", "clid-pieces2-timesteps200.300"}
+    (tmp_path / "choosing.yaml").write_text(choosing)
+    trials = expand(read_grid(str(tmp_path / "choosing.yaml"))).trials
+    assert len(trials) == 9
+    assert set(trials[0].metrics) == {"secmi-chosen", "best"}

@@ -117,12 +117,12 @@ WRONG = [
     (
         "an unknown kind of attack",
         "name: g\nfixed: {attacks: [{kind: secmy}]}\naxes: {domain: [zorvik], method: [none]}",
-        'g.yaml:2: fixed.attacks[0]: unknown kind "secmy"; allowed: loss, secmi, secmi_nns, pia, sima, pfami, clid; did you mean "secmi"?',
+        'g.yaml:2: fixed.attacks[0]: unknown kind "secmy"; allowed: loss, secmi, secmi_nns, pia, sima, pfami, clid, choose; did you mean "secmi"?',
     ),
     (
         "an attack without a kind",
         "name: g\nfixed: {attacks: [{t: 60}]}\naxes: {domain: [zorvik], method: [none]}",
-        "g.yaml:2: fixed.attacks[0]: `kind` is missing; allowed: loss, secmi, secmi_nns, pia, sima, pfami, clid",
+        "g.yaml:2: fixed.attacks[0]: `kind` is missing; allowed: loss, secmi, secmi_nns, pia, sima, pfami, clid, choose",
     ),
     (
         "a timestep that is no number",

@@ -24,7 +24,17 @@ from s2l_core.images import ImageRecord, write_images
 from s2l_core.metrics.compare import compare
 from s2l_core.scores import read_scores
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter, TextualInversionAdapter
-from s2l_core.specs.attacks import ATTACK_PRESETS, ClidAttack, LossAttack, PFAMIAttack, PIAAttack, SecMIAttack, SecMINNsAttack, SimAAttack
+from s2l_core.specs.attacks import (
+    ATTACK_PRESETS,
+    ChosenAttack,
+    ClidAttack,
+    LossAttack,
+    PFAMIAttack,
+    PIAAttack,
+    SecMIAttack,
+    SecMINNsAttack,
+    SimAAttack,
+)
 from s2l_core.specs.captions import DomainPrompt, NullCaption, ReplaceName
 from s2l_core.specs.metrics import MetricsSpec
 from s2l_core.specs.pretrain import SmallShape
@@ -148,6 +158,20 @@ def test_fused_scores_are_the_bytes_of_scores_made_one_by_one(place: Place, pare
     for (name, spec), fused in zip(SPECS.items(), together, strict=True):
         alone = scored(Place(place.root), spec, given, f"alone-{name}")  # a worker of its own
         assert (alone.out / "scores.parquet").read_bytes() == (fused.out / "scores.parquet").read_bytes(), name
+
+
+def test_a_chosen_attack_is_run_as_the_choice_says_in_the_bytes_of_that_attack(place: Place, parents: dict[str, Path]) -> None:
+    made = place.root / "choice"
+    made.mkdir()
+    (made / "choice.json").write_text(json.dumps({"attack": {"kind": "secmi", "access": "eps", "t": 50, "k": 10}}))
+    given = the(parents, "base", "data", shake="lora")
+    chosen = place.job(ScoreStage(attack=ChosenAttack()), {**given, "choice": made}, "chosen")
+    beside = place.job(SPECS["pia"], given, "beside")
+    score.run_fused([chosen, beside])
+    for job, name in ((chosen, "secmi"), (beside, "pia")):
+        alone = scored(place, SPECS[name], given, f"alone-{name}")
+        assert (alone.out / "scores.parquet").read_bytes() == (job.out / "scores.parquet").read_bytes()
+    assert chosen.made == {"batch_size": 32, "network_calls": 8, "attacks_together": 2}
 
 
 def test_scores_are_in_the_data_sets_order_and_say_where_they_come_from(place: Place, parents: dict[str, Path]) -> None:

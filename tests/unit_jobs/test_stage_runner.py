@@ -20,11 +20,11 @@ from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Trial
 from jobs.stages.contract import StageJob
-from jobs.stages.specs import BaseStage, BlindStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage
+from jobs.stages.specs import BaseStage, BlindStage, ChoiceStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage
 from jobs.states import trial_state
 from jobs.store.open import open_store
 from s2l_core.specs.adapters import DenseAdapter
-from s2l_core.specs.attacks import LossAttack, PIAAttack
+from s2l_core.specs.attacks import ChosenAttack, LossAttack, PIAAttack
 from s2l_core.specs.objectives import DenoiseObjective
 from s2l_core.specs.training import TrainSpec
 
@@ -223,6 +223,34 @@ def test_scratch_is_left_empty_but_for_parents(worker: Worker, stages: Stages) -
     stages.set("blind", fail(RuntimeError("boom")))
     run(worker, data, blind)
     assert [path.name for path in worker.scratch.root.iterdir()] == ["parents"]
+
+
+def test_an_attack_that_was_chosen_is_run_together_with_the_others_on_the_same_images(
+    worker: Worker, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Graph()
+    data, base = (
+        graph.add(DataStage(source=DrawnFaces(identity="nobody"))),
+        graph.add(BaseStage(source=PackagedModel(name="tiny", content="0" * 64))),
+    )
+    choice = graph.add(ChoiceStage(candidates=(LossAttack(), PIAAttack())), [("score", graph.add(BlindStage(), [("data", data)]))])
+    images = (("base", base), ("data", data))
+    chosen = graph.add(ScoreStage(attack=ChosenAttack()), [*images, ("choice", choice)])
+    plain = graph.add(ScoreStage(attack=PIAAttack()), images)
+    for kind in ("base", "choice", "score"):
+        stages.set(kind, leave(kind))
+    together: list[list[str]] = []
+
+    def fused(jobs: Sequence[StageJob]) -> None:
+        together.append([job.key for job in jobs])
+        for job in jobs:
+            leave("score")(job)
+
+    monkeypatch.setattr(sys.modules["jobs.stages.score"], "run_fused", fused, raising=False)
+    run(worker, data, base, choice.parents[0][1], choice)
+    outcome = run(worker, plain, chosen)
+    assert outcome.failed == {}
+    assert together == [[plain.key, chosen.key]]
 
 
 def test_of_scores_made_together_one_that_cannot_work_takes_none_with_it(
