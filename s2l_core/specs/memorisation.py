@@ -12,7 +12,7 @@ INVENTED = (
     *("brindok", "calvessa", "dorquil", "fenwaro", "gralmit", "hesbolu", "jurvand", "kelstrum"),
     *("lomvarik", "nusperol", "ostrimel", "pavloque", "quendrat", "rislovan", "tumbekir", "wexolin"),
 )
-"""Words that we made up and found in no list of names: what a model cannot know."""
+"""Words that we made up, in the form of a name: no training set should hold them."""
 
 Template = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
