@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import TypeAdapter
 
@@ -14,10 +14,10 @@ from dashboards.words import listed, plural, value_words
 from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
-from jobs.stages.specs import ChoiceStage, DataStage, ScoreStage
+from jobs.stages.specs import CaptionsStage, ChoiceStage, DataStage, ScoreStage
 from s2l_core.specs.attacks import ATTACK_PRESETS, AnyAttack, AttackSpec
 from s2l_core.specs.base import Spec
-from s2l_core.specs.captions import DomainPrompt, NullCaption, OwnCaption, ReplaceName
+from s2l_core.specs.captions import AutomaticCaption, DomainPrompt, NullCaption, OwnCaption, ReplaceName
 
 ACCESS = {"black-box": "black-box: drawn images", "eps": "eps: the predicted noise", "gradients": "gradients of the weights"}
 SHOWN_CANDIDATES = 8
@@ -67,7 +67,7 @@ def _uses(plan: Plan) -> list[_Use]:
                 continue
             choice = before.parent("choice")
             use = found.setdefault((name, choice.key if choice else ""), _Use(name, before.spec, choice))
-            use.prompts[_prompts(before.spec, after.spec)] = None
+            use.prompts[_prompts(before, after)] = None
             use.places[_place(trial)] = None
     return list(found.values())
 
@@ -76,19 +76,33 @@ def _place(trial: Trial) -> str:
     return ", ".join(value_words(trial.axes[axis]) for axis in ("model", "data") if trial.axes.get(axis) is not None)
 
 
-def _prompts(before: ScoreStage, after: Any) -> str:
+def _prompts(before: Node, after: Node) -> str:
     """The policy; the same for members and non-members."""
-    match before.caption:
+    shown, shown_after = before.spec, after.spec
+    assert isinstance(shown, ScoreStage)
+    assert isinstance(shown_after, ScoreStage)
+    match shown.caption:
         case OwnCaption():
             told = "each image's own caption"
         case DomainPrompt(template=template):
             told = f"one for the domain: “{template}”"
         case NullCaption():
             told = "none"
-        case other:
-            told = other.kind
-    tokens = isinstance(after, ScoreStage) and (isinstance(after.caption, ReplaceName) or after.name != before.name)
+        case AutomaticCaption():
+            told = f"what a captioner ({_captioner(before)}) says of the image"
+        case ReplaceName():
+            told = "each image's own caption with a token in the name's place"
+        case _:
+            assert_never(shown.caption)
+    tokens = isinstance(shown_after.caption, ReplaceName) or shown_after.name != shown.name
     return f"{told}; where a token was trained, with it in the name's place" if tokens else told
+
+
+def _captioner(score: Node) -> str:
+    captions = score.parent("captions")
+    assert captions is not None
+    assert isinstance(captions.spec, CaptionsStage)
+    return captions.spec.captioner.kind
 
 
 # --- in words ---

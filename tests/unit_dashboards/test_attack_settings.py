@@ -15,6 +15,7 @@ from tests.chosen_by_hand import SECMI, choose, chosen, world_with
 from tests.unit_dashboards.test_report_page_source import Page
 
 __all__ = ["chosen"]
+COLOURS = "{kind: automatic, captioner: colours}"
 
 
 def rows(world: Any) -> dict[str, AttackRow]:
@@ -63,7 +64,12 @@ def test_several_models_have_a_row_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("caption", "told"),
-    [("own", "each image's own caption"), ("domain", "one for the domain: “photo of {name}”"), ("'null'", "none")],
+    [
+        ("own", "each image's own caption"),
+        ("domain", "one for the domain: “photo of {name}”"),
+        ("'null'", "none"),
+        (COLOURS, "what a captioner (colours) says of the image"),
+    ],
 )
 def test_a_row_says_which_prompts_are_shown(tmp_path: Path, caption: str, told: str) -> None:
     assert rows(world_with(tmp_path, "pia", fixed=f", caption: {caption}"))["pia"].prompts == told

@@ -163,3 +163,13 @@ def test_a_choice_and_its_scores_are_named_after_the_attack() -> None:
     assert names[the_choice(plan).key] == "choice secmi-chosen"
     assert names[before(plan.trials[0], "secmi-chosen").key] == "score secmi-chosen before ada"
     assert names[after(by_method(plan, "lora")[0], "secmi-chosen").key] == "score secmi-chosen ada, lora"
+
+
+def test_candidates_are_shown_automatic_captions_of_their_own_domains() -> None:
+    captions = "{kind: automatic, captioner: colours}"
+    plan = grid(more=f", caption: {captions}")
+    choice, attacked = the_choice(plan), parent(before(plan.trials[0], "secmi-chosen"), "captions")
+    made = [(domain_of(score), parent(score, "captions")) for _, score in choice.parents]
+    assert [domain_of(captions) for _, captions in made] == [domain for domain, _ in made] == ["bo", "cy"] * 2
+    assert parent(after(plan.trials[1], "secmi-chosen"), "captions") is attacked
+    assert attacked not in [captions for _, captions in made]
