@@ -241,7 +241,7 @@ def _short(value: Any) -> str:
 
 def number(value: float | None) -> str:
     """Four digits; counts are whole."""
-    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"
+    return "" if value is None else (str(value) if isinstance(value, int) else f"{value:.4f}").replace("-", "−")
 
 
 def signed(value: float | None) -> str:

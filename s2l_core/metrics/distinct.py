@@ -3,14 +3,14 @@
 The images are given; candidates are independent draws. What is estimated is the expected number D of distinct images that so many
 candidates show. Letters: s images, f1 and f2 of them shown exactly once and twice.
 
-Two bounds hold whatever the chances of the images are, and the narrower one counts at each end:
+Of two limits the narrower one counts at each end:
 
 - D is a sum of s unlike indicators that hinder each other, and no such sum spreads wider than a binomial of its mean (Hoeffding, Annals of
   Mathematical Statistics 27, 1956): Clopper and Pearson's limits of D out of s.
 - An image that was shown often would be shown again. Leaving out one candidate changes D only where its image is shown once, so that the
-  variance of D is at most the expected f1 (Efron and Stein, Annals of Statistics 9, 1981): Poisson limits of that uncertain part. Below,
-  images shown twice count as uncertain too, since luck may have shown them twice; above, the limit is the mid-P one, which is 3.0 images
-  where none was shown: the rule of three.
+  variance of D is at most the expected f1 (Efron and Stein, Annals of Statistics 9, 1981): Poisson limits of that uncertain part, with the
+  f1 that is seen. Below, images shown twice count as uncertain too, since luck may have shown them twice; above, the limit is the mid-P
+  one, which is 3.0 images where none was shown: the rule of three.
 
 How often they hold the truth is measured by tests/benchmarks/coverage_of_extraction.py: docs/results/extraction-coverage.md.
 """
