@@ -79,17 +79,14 @@ def _extraction(before: Document, after: Document) -> Found:
     """Distinct images shown, out of equally many members and non-members, by each rule; the retrieval precision belongs to none."""
     for rule in sorted(_at(after, "rules") or ()):
         sides = [_at(document, "rules", rule) or {} for document in (before, after)]
-        for name, path in _COUNTED.items():
-            yield f"{rule}/{name}", _change(*(_at(side, *path) for side in sides))
+        for name, side in _COUNTED.items():
+            change = _at(after, "change", rule, side)
+            yield f"{rule}/{name}", _changed(change) if change else _change(*(_at(found, side, "images") for found in sides))
+        yield f"{rule}/precision", _change(*(_at(found, "precision", "value") for found in sides))
     yield "retrieval_precision", _change(*(_at(document, "retrieval", "value") for document in (before, after)))
 
 
-_COUNTED = {
-    "members": ("members_compared", "images"),
-    "members_all": ("members", "images"),
-    "non_members": ("non_members", "images"),
-    "precision": ("precision", "value"),
-}
+_COUNTED = {"members": "members_compared", "members_all": "members", "non_members": "non_members", "beyond": "beyond"}
 
 
 def _fidelity(before: Document, after: Document) -> Found:
@@ -99,9 +96,7 @@ def _fidelity(before: Document, after: Document) -> Found:
             mean = _mean(_at(after, "images", measure))
             yield measure, _change(mean, mean)
         else:
-            one = _at(after, "change", measure) or {}
-            names = {"before": "before", "after": "after", "delta": "delta", "delta_low": "low", "delta_high": "high"}
-            yield measure, {bound: one.get(name) for bound, name in names.items()}
+            yield measure, _changed(_at(after, "change", measure) or {})
     for side in ("members", "non_members"):
         # without a change the two were taken at different numbers of images, and cannot be compared
         if before is after or _at(after, "change", "frechet", side) is not None:
@@ -129,6 +124,12 @@ def _at(value: Any, *path: str) -> Any:
 
 def _mean(values: Any) -> float | None:
     return sum(map(float, values)) / len(values) if values else None
+
+
+def _changed(change: Document) -> dict[str, float | None]:
+    """What a document says of a change, with its interval."""
+    names = {"before": "before", "after": "after", "delta": "delta", "delta_low": "low", "delta_high": "high"}
+    return {bound: change.get(name) for bound, name in names.items()}
 
 
 def _change(before: float | None, after: float | None) -> dict[str, float | None]:
