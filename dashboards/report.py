@@ -21,13 +21,13 @@ from dashboards.groups import ROLE_WORDS, Groups, groups_of
 from dashboards.known import known
 from dashboards.matched import PAIRS, matches
 from dashboards.methods import WITHIN, amplified_controls, domain_tests, p_words, pooled_up, pooled_words
+from dashboards.printed import MARKS
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
 from dashboards.samples import DomainSamples, samples
 from dashboards.sections import attack_sections
 from dashboards.status import first_line, next_step, states, status
 from dashboards.sweeps import sweeps
-from dashboards.tables import MARKS
 from dashboards.transfer import matrices
 from dashboards.utility import utility
 from dashboards.warned import blinds_of, warnings

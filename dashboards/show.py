@@ -7,10 +7,10 @@ from typing import Any
 
 from dashboards.attack_settings import choice_of, chosen_words
 from dashboards.defended import defence_words, facts_of, protects
+from dashboards.printed import MARKS, interval, number, signed
 from dashboards.rejected import rejected_of
 from dashboards.results import document_of
 from dashboards.status import committed_keys, first_line, newest, next_step
-from dashboards.tables import MARKS, interval, number, signed
 from jobs.errors import InputError
 from jobs.graph import Node, ancestors
 from jobs.ledger.failures import Failure

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import results, summary, tables
+from dashboards import printed, results, summary, tables
 from dashboards.groups import groups_of
 from dashboards.methods import domain_tests
 from dashboards.results import cells
@@ -45,10 +45,10 @@ def test_what_is_missing_is_counted_in_trials(tmp_path: Any) -> None:
 
 def test_each_interval_of_a_pool_is_one_column_where_people_read_it() -> None:
     row = ODD | {"hierarchical_low": -0.05, "hierarchical_high": 0.29, "these_domains_low": 0.01, "these_domains_high": 0.23}
-    header, _, body = tables.to_markdown([row]).decode().splitlines()
+    header, _, body = printed.to_markdown([row]).decode().splitlines()
     assert header.endswith("| domains, images, seeds | these domains |")
     assert body.split(" | ")[-2:] == ["−0.0500 to +0.2900", "+0.0100 to +0.2300 |"]
-    terminal = tables.to_table([row], labels=summary.LABELS).decode().splitlines()
+    terminal = printed.to_table([row], labels=summary.LABELS).decode().splitlines()
     assert terminal[0].rstrip().endswith("these domains")
     assert "+0.0100 to +0.2300" in terminal[1]
 
@@ -81,13 +81,13 @@ def test_a_table_without_a_row_still_has_its_columns(tmp_path: Any) -> None:
 
 
 def test_letters_that_mean_something_to_latex_or_markdown_are_escaped() -> None:
-    (cells_of,) = tables.to_latex([ODD]).decode().splitlines()[4:-2]
+    (cells_of,) = printed.to_latex([ODD]).decode().splitlines()[4:-2]
     assert cells_of.startswith(r"50\% \& more\_\{x\}\textasciitilde{}\textasciicircum{}|\textbackslash{} & method & a\#b & 0.5000 & 0.6200")
     assert "+0.1200 & $-$0.0100 to +0.2500" in cells_of
-    row = tables.to_markdown([ODD]).decode().splitlines()[-1]
+    row = printed.to_markdown([ODD]).decode().splitlines()[-1]
     assert row.startswith("| 50% & more_{x}~^\\|\\ | method | a#b | 0.5000 |")
     assert (
-        tables.to_markdown([], summary.COLUMNS)
+        printed.to_markdown([], summary.COLUMNS)
         .decode()
         .splitlines()[0]
         .startswith("| way | part | attack | before | after | delta | interval |")
@@ -95,7 +95,7 @@ def test_letters_that_mean_something_to_latex_or_markdown_are_escaped() -> None:
 
 
 def test_latex_is_a_tabular_with_numbers_to_the_right() -> None:
-    lines = tables.to_latex([ODD]).decode().splitlines()
+    lines = printed.to_latex([ODD]).decode().splitlines()
     assert lines[0] == r"\begin{tabular}{lllrrrrlrrr}"
     assert lines[1::2][0] == r"\toprule"
     assert lines[-1] == r"\end{tabular}"
