@@ -12,7 +12,7 @@ Side = tuple[Floats, Floats]
 """Scores of members [m] and non-members [n]."""
 
 HARDLY_A_FALSE_POSITIVE = 0.5
-"""False positives expected (FPR times n) below which the smoothed replicates alone are too narrow."""
+"""False positives expected (FPR times n) up to which the smoothed replicates alone are too narrow."""
 
 
 def tpr_changes(
@@ -20,7 +20,7 @@ def tpr_changes(
 ) -> list[tuple[float, float, float]]:
     """The change of the TPR at each FPR with its interval: (difference, low, high).
 
-    Percentiles of a smoothed Bayesian bootstrap (`smoothed_tprs`). Where not even half a false positive is expected, the interval also
+    Percentiles of a smoothed Bayesian bootstrap (`smoothed_tprs`). Where no more than half a false positive is expected, the interval also
     holds that of the plain bootstrap, which resamples images: there neither alone is wide enough (docs/results/coverage.md). It always
     holds the difference itself. Ranks alone count: where all images lie in the same order before and after, the change is (0, 0, 0).
     With one image in a class a change has the interval (-1, 1).
@@ -36,7 +36,7 @@ def tpr_changes(
     if min(sizes) < 2:
         return [(difference, *((-1.0, 1.0) if difference else (0.0, 0.0))) for difference in differences]
     smoothed = smoothed_tprs((before, after), fprs, replicates, stream(seed, "smoothed tpr"))
-    rare = tuple(fpr for fpr in fprs if fpr * sizes[1] < HARDLY_A_FALSE_POSITIVE)
+    rare = tuple(fpr for fpr in fprs if fpr * sizes[1] <= HARDLY_A_FALSE_POSITIVE + 1e-9)
     members, non_members = zip(before, after, strict=True)
     plain = tpr_replicates(members, non_members, rare, replicates, stream(seed, "tpr")) if rare else None
     found = []

@@ -66,8 +66,9 @@ def test_the_share_of_non_members_above_each_of_them_has_the_distribution_of_ran
     assert (values < 0.01).mean() == pytest.approx(beta(k, n - k + 1).sf(fpr), abs=0.03)
 
 
-def test_where_not_half_a_false_positive_is_expected_the_plain_bootstrap_is_held_too() -> None:
-    before, after = drawn(3, 60)
+@pytest.mark.parametrize("n", [60, 500])
+def test_where_no_more_than_half_a_false_positive_is_expected_the_plain_bootstrap_is_held_too(n: int) -> None:
+    before, after = drawn(3, n)
     _, low, high = tpr_changes(before, after, (0.001,), seed=3, replicates=300)[0]
     plain = tpr_replicates(*zip(before, after, strict=True), (0.001,), 300, stream(3, "tpr"))[:, 0]  # type: ignore[arg-type]
     ends = percentiles(plain[1] - plain[0], level=0.95)
