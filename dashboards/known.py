@@ -66,7 +66,7 @@ class ChangedWay:
 
 
 class Agreement(NamedTuple):
-    """How the order of domains by score agrees with that by an attack's AUC: Spearman's rank correlation and the p-value of a permutation test."""
+    """How the order of domains by score agrees with that by an attack's AUC: Spearman's rank correlation, and its permutation p-value."""
 
     attack: str
     beside: str
