@@ -31,7 +31,7 @@ def rank_correlation(one: ArrayLike, other: ArrayLike) -> RankCorrelation:
 
     first, second = (rankdata(np.asarray(values, dtype=np.float64)) for values in (one, other))
     if len(first) != len(second) or min(len(np.unique(ranks)) for ranks in (first, second)) < 2:
-        raise ValueError(f"a rank correlation needs two columns of one length that vary; got {one} and {other}")
+        raise ValueError(f"a rank correlation needs two columns of one length that vary; got {len(first)} and {len(second)} values")
     first, second = first - first.mean(), second - second.mean()
     scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
     rho = float((first * second).sum()) / scale
