@@ -98,6 +98,11 @@ WRONG = [
         grid("of: secmi, t: [60, 100], on: mellune"),
         f'g.yaml:2: fixed.attacks[1].on: got "mellune"; {LISTED}',
     ),
+    (
+        "a domain that YAML reads as a number",
+        grid("of: secmi, t: [60, 100], on: [7]"),
+        f"g.yaml:2: fixed.attacks[1].on: got [7]; {LISTED} (quote a name that YAML reads as something else)",
+    ),
     ("nothing to choose on", grid("of: secmi, t: [60, 100], on: []"), f"g.yaml:2: fixed.attacks[1].on: got []; {LISTED}"),
     (
         "a calibration domain twice",
