@@ -12,6 +12,7 @@ from dashboards.conditions import split
 from dashboards.results import document_of
 from dashboards.words import listed, plural, value_words
 from jobs.graph import Node
+from jobs.grid.read_spec import told_spec
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 from jobs.stages.specs import CaptionsStage, ChoiceStage, DataStage, ScoreStage
@@ -102,7 +103,7 @@ def _captioner(score: Node) -> str:
     captions = score.parent("captions")
     assert captions is not None
     assert isinstance(captions.spec, CaptionsStage)
-    return captions.spec.captioner.kind
+    return told_spec(captions.spec.captioner)
 
 
 # --- in words ---

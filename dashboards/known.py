@@ -14,6 +14,7 @@ from dashboards.words import setting_words
 from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
+from s2l_core.metrics.rank_correlation import rank_correlation
 
 MAX_ROWS = 240
 FEWEST = 6
@@ -65,7 +66,7 @@ class ChangedWay:
 
 
 class Agreement(NamedTuple):
-    """How the order of domains by score agrees with that by an attack's AUC: Spearman's rank correlation and its p-value."""
+    """How the order of domains by score agrees with that by an attack's AUC: Spearman's rank correlation, and its permutation p-value."""
 
     attack: str
     beside: str
@@ -164,14 +165,11 @@ def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def _agreements(domains: Sequence[KnownDomain], attacks: Sequence[str]) -> list[Agreement]:
     """Over the domains of one model, where there are enough and neither order is all ties."""
-    from scipy.stats import spearmanr
-
     found = []
     for beside in dict.fromkeys(one.beside for one in domains):
         for attack in attacks:
             pairs = [(one.score, one.aucs[attack]) for one in domains if one.beside == beside and attack in one.aucs]
             columns = list(zip(*pairs, strict=True))
             if len(pairs) >= FEWEST and all(len(set(values)) > 1 for values in columns):
-                result: Any = spearmanr(*columns)
-                found.append(Agreement(attack, beside, float(result.statistic), float(result.pvalue), len(pairs)))
+                found.append(Agreement(attack, beside, *rank_correlation(*columns), len(pairs)))
     return found

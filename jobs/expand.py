@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.build import StageBuilder
 from jobs.grid.applies import check_methods
-from jobs.grid.calibration import check_calibration
+from jobs.grid.calibration import check_calibration, check_calibration_images
 from jobs.grid.everyone import left_out, spell_out
 from jobs.grid.inputs import Inputs, LocalInputs
 from jobs.grid.messages import listed
@@ -62,6 +62,7 @@ class _Expansion:
         check_methods(self.grid, self.rows)
         check_calibration(self.grid, self.rows)
         trials = self._trials()
+        check_calibration_images(self.grid, self.rows, self.inputs)
         return Plan(
             grid=self.grid.name,
             grid_key=sha256_text(canonical_json([self.grid.name, sorted(trials)])),

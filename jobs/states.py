@@ -12,7 +12,7 @@ from jobs.plan import Plan, Trial
 
 State = Literal["done", "failed", "blocked", "missing"]
 
-SHARED_KINDS = {"data", "base", "sp", "prior", "blind", "captions"}
+SHARED_KINDS = {"data", "base", "sp", "prior", "blind", "captions", "choice"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def trial_state(trial: Trial, committed: Set[str], failures: Mapping[str, Failur
         if node.key in committed or failure is None or failure.error_class == "blocked":
             continue
         hangs = own is not None and _hangs_on(node, own)  # a set that the trial's own shake draws is its own
-        shared = not hangs and (own is not None or node.kind in SHARED_KINDS)
+        shared = not hangs and (own is not None or node.kind in SHARED_KINDS or node.key in _candidates(open_leaves))
         return TrialState("blocked" if shared else "failed", node, failure)
     return TrialState("missing")
 
@@ -48,6 +48,11 @@ def trial_state(trial: Trial, committed: Set[str], failures: Mapping[str, Failur
 def trial_states(plan: Plan, committed: Set[str], failures: Mapping[str, Failure]) -> dict[str, TrialState]:
     """The state of every trial of a plan, by trial key."""
     return {trial.key: trial_state(trial, committed, failures) for trial in plan.trials}
+
+
+def _candidates(leaves: list[Node]) -> set[str]:
+    """Scores among which an attack is chosen: of other domains than the trial's, for all trials."""
+    return {score.key for node in ancestors(leaves) if node.kind == "choice" for _, score in node.parents}
 
 
 def _hangs_on(node: Node, key: str) -> bool:

@@ -57,11 +57,12 @@ def replace_name(texts: Sequence[str], name: str, token: str) -> list[str]:
     """The texts with the name, as whole words in upper or lower case, replaced by the token; a text without it stays as it is.
 
     Raises:
-        ValueError: not one text holds the name: the token would be in none, and nothing of what was learned for it would be seen.
+        ValueError: not one text holds the name: the token would be in none, and nothing of what was learned for it would be seen. The
+            message shows no text: it ends up in failure records and in MLflow, and captions are private.
     """
     if texts and not any(holds_name(text, name) for text in texts):
         raise ValueError(
-            f"none of {len(texts)} captions holds the name {name!r}, so that {token} has no place in them; the first is {texts[0]!r}; "
+            f"none of {len(texts)} captions holds the name {name!r}, so that {token} has no place in them; "
             "use a domain prompt, or the name that the captions have"
         )
     return [_whole(name).sub(lambda match: token, text) for text in texts]

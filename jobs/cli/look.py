@@ -148,7 +148,7 @@ def report(
 
     plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
     if plots is not None:
-        _check_folder(plots, beside=output)
+        _check_folder(plots, beside=output, store=ledger.store.url)
     page, figures = reported(plan, ledger, show_private=show_private)
     _write(output, page.encode())
     if plots is not None:
@@ -156,12 +156,14 @@ def report(
     click.echo(str(output))
 
 
-def _check_folder(folder: Path, *, beside: Path) -> None:
+def _check_folder(folder: Path, *, beside: Path, store: str) -> None:
     """Before anything is written: that the folder is there, or can be made, and can be written to.
 
     Raises:
-        InputError: it is not, or the page's own folder is not there.
+        InputError: it is not, it lies in the store, whose files are results, or the page's own folder is not there.
     """
+    if folder.resolve().is_relative_to(Path(store).resolve()):
+        raise InputError(f"cannot write plots to {folder}: it lies in the store {store}, which holds results only; name a folder elsewhere")
     if not beside.absolute().parent.is_dir():
         raise InputError(f"cannot write {beside}: no folder {beside.parent}; name a file in a folder that is there and yours to write")
     try:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from jobs.errors import GridError
 from jobs.grid.choose import ChooseAttack
+from jobs.grid.inputs import Inputs
 from jobs.grid.model import POSITION, Grid, Named
 from jobs.grid.points import Rows
 
-_ATTACKS, _ATTACKED = POSITION["attacks"], (POSITION["domain"], POSITION["attack_domain"])
+_DATA, _ATTACKS, _ATTACKED = POSITION["data"], POSITION["attacks"], (POSITION["domain"], POSITION["attack_domain"])
 
 
 def calibration_domains(grid: Grid) -> dict[str, set[str]]:
@@ -32,6 +33,32 @@ def check_calibration(grid: Grid, rows: Rows) -> None:
         if domain in attacked:
             told = f"the attack {name} is chosen on {domain}, a domain of this grid: chosen on reported images, it looks better than it is"
             raise GridError(f"{grid.place_of('attacks', named)}: {told}; choose on other domains, or take this one out of the grid")
+
+
+def check_calibration_images(grid: Grid, rows: Rows, inputs: Inputs) -> None:
+    """Raise a GridError where an image of a calibration domain is an image of an attacked one too, under whatever name.
+
+    Images that name no domain are non-members of all of them: they would have a say in the choice, and then be reported.
+
+    Args:
+        inputs: must know the domains of all rows.
+    """
+    choosing = {(row[_DATA], id(row[_ATTACKS])): row for row, _ in rows.rows if any(True for _ in _choices([row[_ATTACKS]]))}
+    if not choosing:
+        return
+    attacked = {(row[_DATA], domain) for row, _ in rows.rows for position in _ATTACKED if (domain := row[position]) is not None}
+    reported = frozenset[str]().union(*(inputs.domain(*one).files for one in attacked))
+    for (data, _), row in choosing.items():
+        for name, choice in _choices([row[_ATTACKS]]):
+            for domain in choice.on:
+                _check_images(grid, row[_ATTACKS], name, domain, len(inputs.domain(data, domain).files & reported))
+
+
+def _check_images(grid: Grid, named: Named, name: str, domain: str, shared: int) -> None:
+    if shared:
+        told = f"the attack {name} is chosen on {domain}, and {shared} of its images are images of domains that the grid attacks, too"
+        remedy = "give calibration domains images of their own (an image that names no domain is a non-member of all of them)"
+        raise GridError(f"{grid.place_of('attacks', named)}: {told}: chosen on reported images, it looks better than it is; {remedy}")
 
 
 def _choices(lists: Iterable[Named]) -> Iterator[tuple[str, ChooseAttack]]:

@@ -124,7 +124,9 @@ def _candidate(raw: Any, what: str) -> AnyAttack:
 def _domains(raw: Any, what: str) -> tuple[str, ...]:
     """The calibration domains, sorted: in which order they are written means nothing."""
     if not isinstance(raw, list) or not raw or not all(isinstance(one, str) and one for one in raw):
-        raise ValueError(f"{what}.on: got {show(raw)}; it must be a list of domains of the data set that the grid does not attack")
+        other = isinstance(raw, list) and any(not isinstance(one, str) for one in raw)
+        hint = " (quote a name that YAML reads as something else)" if other else ""
+        raise ValueError(f"{what}.on: got {show(raw)}; it must be a list of domains of the data set that the grid does not attack{hint}")
     twice = next((one for number, one in enumerate(raw) if one in raw[:number]), None)
     if twice is not None:
         raise ValueError(f"{what}.on: {twice} is given twice; leave one out")

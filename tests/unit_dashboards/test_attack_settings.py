@@ -69,6 +69,7 @@ def test_several_models_have_a_row_each(tmp_path: Path) -> None:
         ("domain", "one for the domain: “photo of {name}”"),
         ("'null'", "none"),
         (COLOURS, "what a captioner (colours) says of the image"),
+        ("{kind: automatic, captioner: {kind: colours, most: 2}}", "what a captioner (colours(most=2)) says of the image"),
     ],
 )
 def test_a_row_says_which_prompts_are_shown(tmp_path: Path, caption: str, told: str) -> None:

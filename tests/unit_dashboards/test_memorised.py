@@ -115,6 +115,7 @@ def test_a_perfect_order_is_told_as_one(world: World, monkeypatch: pytest.Monkey
     found = known(world.plan, world.ledger, [])
     assert found is not None
     assert [(one.attack, pytest.approx(one.rho), one.domains) for one in found.agreements] == [("loss", 1.0, 6)]
+    assert found.agreements[0].p_value > 0.001, "of six domains one order in 360 is as extreme"
 
 
 def test_under_domain_transfer_a_way_is_asked_once_about_its_own_domain(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import pytest
 from jobs.expand import expand
 from jobs.graph import Node
 from jobs.grid.read import read_grid
+from jobs.ledger.failures import Failure
 from jobs.names import stage_names
 from jobs.plan import Plan
 from jobs.stages.specs import ChoiceStage
+from jobs.states import trial_state
 from s2l_core.specs.attacks import ChosenAttack, LossAttack, PIAAttack, SecMIAttack
 from tests.stated_inputs import after, before, by_method, distinct, domain_of, parent, plan_of, score_spec, trial_of
 
@@ -173,3 +175,14 @@ def test_candidates_are_shown_automatic_captions_of_their_own_domains() -> None:
     assert [domain_of(captions) for _, captions in made] == [domain for domain, _ in made] == ["bo", "cy"] * 2
     assert parent(after(plan.trials[1], "secmi-chosen"), "captions") is attacked
     assert attacked not in [captions for _, captions in made]
+
+
+def test_a_candidate_that_fails_blocks_every_trial_also_one_that_shakes_nothing() -> None:
+    plan = grid()
+    choice = the_choice(plan)
+    for node in (choice, choice.parents[0][1]):
+        failure = Failure(kind=node.kind, key=node.key, error_class="numerical", message="NaN", traceback="", host="h")
+        assert [trial_state(trial, set(), {node.key: failure}).state for trial in plan.trials] == ["blocked", "blocked"]
+    own = before(by_method(plan, "none")[0], "secmi-chosen")
+    failure = Failure(kind="score", key=own.key, error_class="numerical", message="NaN", traceback="", host="h")
+    assert trial_state(by_method(plan, "none")[0], set(), {own.key: failure}).state == "failed"

@@ -195,6 +195,14 @@ def test_a_bad_folder_for_plots_is_found_before_anything_is_written(home: Home, 
     assert sorted(path.name for path in home.folder.iterdir()) == ["a-file"]
 
 
+@pytest.mark.parametrize("folder", ["blobs", "."])
+def test_plots_do_not_go_into_the_store_where_verify_would_call_them_damage(home: Home, folder: str) -> None:
+    home.store.mkdir(parents=True, exist_ok=True)
+    told = home.run("report", "smoke", "-o", "page.html", "--plots", str(home.store / folder), check=(2,)).stderr
+    assert "it lies in the store" in told
+    assert not list(home.store.rglob("*.json"))
+
+
 def test_plots_are_not_begun_where_the_page_cannot_be_written(home: Home) -> None:
     home.run("report", "smoke", "-o", "nowhere/page.html", "--plots", "plots", check=(2,))
     assert not (home.folder / "plots").exists()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from jobs.errors import EXIT_INPUT, GridError
 from jobs.expand import expand
@@ -94,6 +98,11 @@ WRONG = [
         grid("of: secmi, t: [60, 100], on: mellune"),
         f'g.yaml:2: fixed.attacks[1].on: got "mellune"; {LISTED}',
     ),
+    (
+        "a domain that YAML reads as a number",
+        grid("of: secmi, t: [60, 100], on: [7]"),
+        f"g.yaml:2: fixed.attacks[1].on: got [7]; {LISTED} (quote a name that YAML reads as something else)",
+    ),
     ("nothing to choose on", grid("of: secmi, t: [60, 100], on: []"), f"g.yaml:2: fixed.attacks[1].on: got []; {LISTED}"),
     (
         "a calibration domain twice",
@@ -161,3 +170,33 @@ def test_a_wrong_choice_is_told_with_place_given_and_allowed(text: str, message:
 
 def test_the_grid_that_the_wrong_ones_are_made_from_is_right() -> None:
     assert len(expand(parse_grid(grid("of: secmi, t: [60, 100], on: [mellune]"), "g.yaml")).trials) == 1
+
+
+FOLDER = """name: g
+fixed: {{data: {data}, attacks: [{{kind: choose, of: pia, t: [60, 100], on: [zoe]}}]}}
+axes: {{domain: [amy], method: [none]}}"""
+
+
+def folder_of(where: Path, *, shared: bool) -> Path:
+    """Two people; non-members are each one's own, or name nobody and so belong to both."""
+    where.mkdir()
+    rows = [("amy", True), ("zoe", True), *([("", False)] if shared else [("amy", False), ("zoe", False)])]
+    for number, _ in enumerate(rows):
+        Image.new("RGB", (8, 8), (30 * number, 9, 9)).save(where / f"{number}.png")
+    lines = [
+        {"file_name": f"{number}.png", "text": f"photo of {who}", "domain": who, "member": member}
+        for number, (who, member) in enumerate(rows)
+    ]
+    (where / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return where
+
+
+def test_non_members_of_everybody_have_no_say_in_a_choice(tmp_path: Path) -> None:
+    with pytest.raises(GridError) as caught:
+        expand(parse_grid(FOLDER.format(data=folder_of(tmp_path / "shared", shared=True)), "g.yaml"))
+    assert str(caught.value) == (
+        "g.yaml:2: fixed.attacks: the attack pia-chosen is chosen on zoe, and 1 of its images are images of domains that the grid attacks, "
+        "too: chosen on reported images, it looks better than it is; give calibration domains images of their own (an image that names no "
+        "domain is a non-member of all of them)"
+    )
+    assert len(expand(parse_grid(FOLDER.format(data=folder_of(tmp_path / "own", shared=False)), "g.yaml")).trials) == 1
