@@ -57,6 +57,12 @@ class Blind:
     def separates(self) -> bool:
         return bool(self.document["separates"])
 
+    @property
+    def leans_on(self) -> list[str]:
+        """The three features that weigh most in it."""
+        features = [each for each in self.document["features"] if isinstance(each, dict)]
+        return [str(each["name"]) for each in features[:3]]
+
 
 def comparisons(plan: Plan, cells: Iterable[Cell]) -> list[Comparison]:
     """Every cell's AUC with its place in the grid, in the plan's order."""

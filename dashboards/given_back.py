@@ -12,6 +12,7 @@ from dashboards.drawings import BEFORE_AND_AFTER, Drawing, Key, names_of
 from dashboards.extracted import documents
 from dashboards.groups import ROLE_ORDER, with_role
 from dashboards.places import Place, places
+from dashboards.precision import Precision
 from dashboards.words import listed, plural
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
@@ -71,6 +72,7 @@ class GivenBack:
     budget: int = 0
     trials: int = 0
     sure: int = 0
+    precision: Precision = field(default_factory=Precision)
 
     @property
     def change_beyond(self) -> Counted:
@@ -89,6 +91,7 @@ class GivenBack:
         self.candidates += int(after["n_candidates"])
         self.budget = max(self.budget, int(after["spec"]["candidates"]))
         self.trials += 1
+        self.precision.add(before, after, self.rule)
         found = new["precision"]
         self.sure += found["p_value"] is not None and found["p_value"] < LEVEL and found["members"] > found["non_members"]
 
