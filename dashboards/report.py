@@ -152,7 +152,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
 
 
 def _facts(plan: Plan, found: Sequence[Cell], standing: dict[str, Any]) -> list[tuple[str, str]]:
-    domains, variants = {cell.place.domain for cell in found}, {cell.place.variant for cell in found if cell.place.role == "method"}
+    domains, variants = {cell.place.domain for cell in found}, {cell.place.change_words for cell in found if cell.place.role == "method"}
     done = standing["trials"]["done"]
     facts = [
         ("trials done", f"{done:,} of {len(plan.trials):,}"),
