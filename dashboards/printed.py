@@ -180,9 +180,9 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """The same with a sign; zero, and what rounds to it, has none."""
+    """The same with a sign; zero alone has none."""
     text = "" if value is None else (f"{value:+d}" if isinstance(value, int) else f"{value:+.4f}").replace("-", "−")
-    return text if text.strip("+−0.") else text.lstrip("+−")
+    return text if value else text.lstrip("+−")
 
 
 def interval(low: float | None, high: float | None) -> str:
