@@ -21,6 +21,7 @@ class Comparison:
 
     Attributes:
         condition: under which an attack was run once more (`own-caption`); empty for the attack itself.
+        way: the variant, less what is the attack's own; the variant where it is empty.
     """
 
     role: Role
@@ -30,6 +31,12 @@ class Comparison:
     auc: dict[str, Any]
     condition: str = ""
     change: Change = "trained"
+    way: str = ""
+
+    @property
+    def model(self) -> str:
+        """What was done to the model, in words."""
+        return self.way or self.variant
 
     @property
     def verdict(self) -> str:
@@ -57,6 +64,12 @@ class Blind:
     def separates(self) -> bool:
         return bool(self.document["separates"])
 
+    @property
+    def leans_on(self) -> list[str]:
+        """The three features that weigh most in it."""
+        features = [each for each in self.document["features"] if isinstance(each, dict)]
+        return [str(each["name"]) for each in features[:3]]
+
 
 def comparisons(plan: Plan, cells: Iterable[Cell]) -> list[Comparison]:
     """Every cell's AUC with its place in the grid, in the plan's order."""
@@ -66,7 +79,7 @@ def comparisons(plan: Plan, cells: Iterable[Cell]) -> list[Comparison]:
 
 def _comparison(cell: Cell) -> Comparison:
     place, (attack, condition) = cell.place, split(cell.attack)
-    return Comparison(place.role, place.variant, place.domain, attack, cell.metric("auc"), condition, place.change)
+    return Comparison(place.role, place.variant, place.domain, attack, cell.metric("auc"), condition, place.change, place.change_words)
 
 
 def as_themselves(found: Sequence[Comparison]) -> list[Comparison]:

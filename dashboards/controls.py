@@ -10,7 +10,7 @@ from dashboards.comparisons import Blind, Comparison, as_themselves, largest, su
 from dashboards.places import Role
 from dashboards.results import Cell
 from dashboards.splits import separated_told
-from dashboards.words import listed
+from dashboards.words import listed, short
 from s2l_core.metrics.intervals import binomial_quantile
 
 SURELY = 0.999
@@ -116,8 +116,13 @@ def _positive_control(members: Sequence[Comparison]) -> str:
         )
     return (
         "The positive control did not move: even fine-tuned on the members themselves, no attack became better by more than chance can "
-        f"explain (at most {change})."
+        f"explain ({_rise(best)})."
     )
+
+
+def _rise(best: Comparison) -> str:
+    where = f"{best.attack} attack, {best.domain}"
+    return f"the largest rise is {short(best.delta)}: {where}" if best.delta > 0 else "none rose at all"
 
 
 # --- on cards ---

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dashboards.comparisons import Comparison, as_themselves, comparisons
+from dashboards.comparisons import Blind, Comparison, as_themselves, comparisons
 from dashboards.conditions import split
 from dashboards.controls import Shuffled, moved, quiet, shuffled, within_chance
-from dashboards.groups import Group, groups_of
+from dashboards.groups import Group, Groups, groups_of
 from dashboards.places import Role
 from dashboards.results import Cell, cells
 from dashboards.tables import Table
@@ -44,13 +44,17 @@ def rows_of(plan: Plan, ledger: Ledger, found: Sequence[Cell]) -> list[dict[str,
     with its interval as in the summary of methods, of the blind baseline and of shuffled labels one AUC as `before`; `comparisons`, and
     `against`: how many of them, taken alone, are not as they should be, which a few of many are by chance; `domains`.
     """
-    compared = as_themselves(comparisons(plan, found))
-    groups = [group for members in groups_of(plan, ledger, found).values() for group in members]
+    return control_rows(comparisons(plan, found), groups_of(plan, ledger, found), blinds_of(plan, ledger), found)
+
+
+def control_rows(compared: Sequence[Comparison], groups: Groups, blinds: Sequence[Blind], found: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The same rows of what was put together before."""
+    counted, every = as_themselves(compared), [group for members in groups.values() for group in members]
     rows = []
     for role, (control, should) in EXPECTED.items():
-        having = [_row(group, _of(group, compared)) for group in groups if group.role == role]
+        having = [_row(group, _of(group, counted)) for group in every if group.role == role]
         rows += having or [_absent(control, should)]
-    return [*rows, _blind(plan, ledger), *_shuffled(found)]
+    return [*rows, _blind(blinds), *_shuffled(found)]
 
 
 def _of(group: Group, compared: Sequence[Comparison]) -> list[Comparison]:
@@ -92,8 +96,7 @@ def _absent(control: str, should: str) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS) | {"control": control, "way": "", "attack": "", "should": should, "did": "not there"}
 
 
-def _blind(plan: Plan, ledger: Ledger) -> dict[str, Any]:
-    blinds = blinds_of(plan, ledger)
+def _blind(blinds: Sequence[Blind]) -> dict[str, Any]:
     if not blinds:
         return _absent(*BLIND)
     against = sum(blind.separates for blind in blinds)

@@ -121,8 +121,8 @@ def _crossed(each: Comparison) -> bool:
 
 
 def _amplified(tested: Sequence[Comparison], up: Sequence[Comparison], sure: Sequence[Comparison]) -> Findings:
-    stand = {each.variant for each in sure}
-    variants = listed([each.variant for each in tested if each.variant in stand])
+    stand = {each.model for each in sure}
+    variants = listed([each.model for each in tested if each.model in stand])
     return Findings(
         "amplified",
         f"{_subject(sure)} made members easier to find" + (", in some comparisons" if 2 * len(sure) < len(tested) else ""),
@@ -206,7 +206,7 @@ def _what_was_done(tested: Sequence[Comparison]) -> str:
 
 
 def _changes(tested: Sequence[Comparison], domains: str) -> str:
-    trained, noised = (len({each.variant for each in tested if each.change == change}) for change in ("trained", "noise"))
+    trained, noised = (len({each.model for each in tested if each.change == change}) for change in ("trained", "noise"))
     if not trained:
         return f"Noise was added to the weights of a model in {plural(noised, 'way')}, and nothing was trained; {domains} were attacked."
     told = f"A model was fine-tuned in {plural(trained, 'way')} on pictures that it had drawn itself of {domains}."

@@ -12,6 +12,7 @@ from dashboards.drawings import BEFORE_AND_AFTER, Drawing, Key, names_of
 from dashboards.extracted import documents
 from dashboards.groups import ROLE_ORDER, with_role
 from dashboards.places import Place, places
+from dashboards.precision import Precision
 from dashboards.words import listed, plural
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
@@ -71,6 +72,7 @@ class GivenBack:
     budget: int = 0
     trials: int = 0
     sure: int = 0
+    precision: Precision = field(default_factory=Precision)
 
     @property
     def change_beyond(self) -> Counted:
@@ -89,6 +91,7 @@ class GivenBack:
         self.candidates += int(after["n_candidates"])
         self.budget = max(self.budget, int(after["spec"]["candidates"]))
         self.trials += 1
+        self.precision.add(before, after, self.rule)
         found = new["precision"]
         self.sure += found["p_value"] is not None and found["p_value"] < LEVEL and found["members"] > found["non_members"]
 
@@ -100,11 +103,11 @@ def given_back(plan: Plan, ledger: Ledger) -> list[GivenBack]:
     seen: set[tuple[str, str]] = set()
     for trial in sorted(plan.trials, key=lambda trial: ROLE_ORDER.index(where[trial.key].role)):
         # a model is asked for its own domain, whatever else it is attacked on: one extraction for all of these
-        place, way = where[trial.key], (where[trial.key].variant, trial.extraction.key if trial.extraction is not None else "")
+        place, way = where[trial.key], (where[trial.key].change_words, trial.extraction.key if trial.extraction is not None else "")
         both = documents(ledger, trial) if place.role != "transfer" and way not in seen else None
         seen.add(way)
         for rule in both[1]["rules"] if both is not None else ():
-            one = found.setdefault((place.role, place.variant, rule), GivenBack(place, rule))
+            one = found.setdefault((place.role, place.change_words, rule), GivenBack(place, rule))
             one.add(place.domain, *both)  # type: ignore[misc]
     return list(found.values())
 
@@ -134,13 +137,13 @@ def curves(rows: Sequence[GivenBack]) -> Curves:
 
 
 def _title(row: GivenBack) -> str:
-    return f"{with_role(row.place.variant, row.place.role)}, {row.rule}"
+    return f"{with_role(row.place.change_words, row.place.role)}, {row.rule}"
 
 
 def _drawing(name: str, row: GivenBack) -> Drawing:
     sides = [budget.Found(*side.found_at, summed_interval(side.levels)) for side in (row.members, row.non_members)]
     figure = budget.against_budget(*sides, budget=row.budget)
-    way = with_role(row.place.variant, row.place.role)
+    way = with_role(row.place.change_words, row.place.role)
     words = (
         f"Distinct images shown by {row.rule} against the number of candidates, {way}, summed over {plural(row.trials, 'trial')} of "
         f"{row.budget:,} candidates: members {row.members.before} before and {row.members.after} after, non-members "

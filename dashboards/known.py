@@ -136,7 +136,7 @@ def _ways(where: Mapping[str, Place], asked: Sequence[Found]) -> list[ChangedWay
     seen: set[tuple[Way, str]] = set()
     for trial, before, after in asked:
         place = where[trial.key]
-        way = place.role, place.variant
+        way = place.role, place.change_words
         assert trial.memorisation is not None
         if trial.shake is None or place.role == "transfer" or (way, trial.memorisation.key) in seen:
             continue

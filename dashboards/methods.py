@@ -14,9 +14,10 @@ from dashboards.words import listed, plural, short
 Key = tuple[str, Role, str]
 
 WITHIN = (
-    "An interval beside a pooled amplification speaks of domains not seen: whole domains are resampled, and few of them make it wide. The "
-    "others resample what lies within domains too. Domains, images and seeds: the same question, without trusting domains that agree by "
-    "chance. These domains: what exactly these people's data show; another choice of images and another seed might have given it."
+    "One change, three 95 % intervals, which differ in what is drawn again. Whole domains: it speaks of domains not seen, and is the one "
+    "that the other tables show and the verdict goes by. Domains, images and seeds: the same question, without trusting a few domains that "
+    "agree by chance. Images and seeds: it speaks of exactly these domains; other images of these people and another seed might have "
+    "given it."
 )
 """What the intervals of a pool are about."""
 
@@ -102,7 +103,10 @@ def within_domains(rows: Iterable[MethodRow]) -> list[Within]:
     return [Within(group, line.name, measure, metric) for group, line in pools for measure, metric in line.metrics.items()]
 
 
-def p_words(p: float) -> str:
+def p_words(p: float | None) -> str:
+    """A p-value with three digits; `none` where no test could be made."""
+    if p is None:
+        return "none"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -17,6 +17,9 @@ Change = Literal["trained", "noise", "nothing"]
 APART = ("domain", "attack_domain", "seed", "method", "train_on")
 """Axes that are no part of a variant's name: they are said elsewhere, or pooled over. So are all other seeds."""
 
+OF_THE_ATTACK = ("attacks", "caption", "fprs", "bootstrap")
+"""Axes that change how a model is looked at, and not the model."""
+
 
 class Setting(NamedTuple):
     """An axis's value, and how both are said; no two values of an axis are said alike."""
@@ -50,6 +53,11 @@ class Place:
     def variant(self) -> str:
         """The method in words with all that sets it apart: `lora+dreambooth, rank 8, alpha = rank`."""
         return self.without()
+
+    @property
+    def change_words(self) -> str:
+        """What was done to the model, in words: the variant, less what is the attack's own."""
+        return self.without(*OF_THE_ATTACK)
 
     def without(self, *axes: str) -> str:
         """The variant, less these axes."""

@@ -77,8 +77,8 @@ def _tested(attacks: dict[str, Any], role: str) -> list[str]:
 
 def text(found: dict[str, Any]) -> str:
     """The statements in words and a table."""
-    share, over = f"{found['power']:.0%}", found["over_domains"]
-    lines = [f"The least change of an AUC that is found in {share} of runs, by a paired test at {1 - found['level']:.0%},"]
+    share, error, over = _percent(found["power"]), _percent(1 - found["level"]), found["over_domains"]
+    lines = [f"The least change of an AUC that is found in {share} of runs, by a paired test at {error},"]
     lines += ["if the AUCs before and after are correlated by r (they are of the same images: r is high)", ""]
     lines += [f"{'domains':>8} {'members':>8} {'others':>8}  " + " ".join(f"{f'r = {r:g}':>9}" for r in CORRELATIONS)]
     for row in found["by_size"]:
@@ -87,9 +87,13 @@ def text(found: dict[str, Any]) -> str:
         lines.append("unknown: the data set is yet to be given")
     if over["detectable_auc_change"]:
         lines.append(f"{'mean of':>8} {over['domains']:8} {'domains':>8}  {_changes(over['detectable_auc_change'])}")
-    for name, share in found["calibrated"].items():
-        lines.append(f"{name} scores {share:.0%} of the images, those that it did not learn from: its changes are known less well")
+    for name, scored in found["calibrated"].items():
+        lines.append(f"{name} scores {_percent(scored)} of the images, those that it did not learn from: its changes are known less well")
     return "\n".join([*lines, "", _test_over_domains(over)])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _changes(by_correlation: dict[str, float]) -> str:

@@ -180,8 +180,9 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """The same with a sign."""
-    return "" if value is None else (f"{value:+d}" if isinstance(value, int) else f"{value:+.4f}").replace("-", "−")
+    """The same with a sign; zero alone has none."""
+    text = "" if value is None else (f"{value:+d}" if isinstance(value, int) else f"{value:+.4f}").replace("-", "−")
+    return text if value else text.lstrip("+−")
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -13,6 +13,7 @@ from dashboards.by_value import by_values
 from dashboards.comparisons import comparisons
 from dashboards.conditions import CONDITIONS
 from dashboards.controls import control_cards, shuffled
+from dashboards.controls_table import control_rows
 from dashboards.drawings import Drawing
 from dashboards.findings import findings
 from dashboards.given_back import curves, given_back
@@ -21,6 +22,8 @@ from dashboards.groups import ROLE_WORDS, Groups, groups_of
 from dashboards.known import known
 from dashboards.matched import PAIRS, matches
 from dashboards.methods import WITHIN, amplified_controls, domain_tests, p_words, pooled_up, pooled_words
+from dashboards.power import power
+from dashboards.precision import matcher_words
 from dashboards.printed import MARKS
 from dashboards.rejected import rejected_words
 from dashboards.results import Cell, cells
@@ -62,7 +65,7 @@ def reported(plan: Plan, ledger: Ledger, *, show_private: bool = False) -> tuple
         loader=PackageLoader("dashboards"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"marks": MARKS, "verdict_words": VERDICT_WORDS, "short": short, "p_words": p_words, "pairs_shown": PAIRS}
-    environment.filters |= {"rate": _rate, "measure": _measure, "ticks": _ticks, "signed": _signed}
+    environment.filters |= {"rate": _rate, "measure": _measure, "ticks": _ticks, "signed": _signed, "percent": _percent}
     context = _context(plan, ledger, show_private)
     return environment.get_template("report.html.j2").render(context), _figures(context)
 
@@ -83,6 +86,10 @@ def _signed(value: float) -> str:
 
 def _rate(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2g} %"
 
 
 def _measure(name: str) -> str:
@@ -124,6 +131,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "glance_table": None if plot else glance_table(groups, curved),
         "utility": utility(plan, ledger, groups, standing["failures"]),
         "given_back": back,
+        "matchers": matcher_words(plan),
         "budgets": curves(back),
         "known": known(plan, ledger, found),
         "role_words": ROLE_WORDS,
@@ -131,6 +139,9 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
         "sweeps": swept,
         "by_values": by_values(plan, groups, swept),
         "controls": control_cards(compared, blinds, amplified_controls(groups), shuffled(found)),
+        "control_rows": control_rows(compared, groups, blinds, found),
+        "blinds": blinds[:MAX_LISTED],
+        "power": power(plan, _sizes(found)),
         "warnings": warnings(plan, ledger, found, blinds),
         "unfinished": _unfinished(plan, ledger, standing),
         "private": show_private,
@@ -141,7 +152,7 @@ def _context(plan: Plan, ledger: Ledger, show_private: bool) -> dict[str, Any]:
 
 
 def _facts(plan: Plan, found: Sequence[Cell], standing: dict[str, Any]) -> list[tuple[str, str]]:
-    domains, variants = {cell.place.domain for cell in found}, {cell.place.variant for cell in found if cell.place.role == "method"}
+    domains, variants = {cell.place.domain for cell in found}, {cell.place.change_words for cell in found if cell.place.role == "method"}
     done = standing["trials"]["done"]
     facts = [
         ("trials done", f"{done:,} of {len(plan.trials):,}"),
@@ -156,6 +167,14 @@ def _facts(plan: Plan, found: Sequence[Cell], standing: dict[str, Any]) -> list[
         ]
         facts.append(("members / non-members a domain", " / ".join(ranges)))
     return facts
+
+
+def _sizes(found: Sequence[Cell]) -> dict[str, tuple[int, int]]:
+    """Attacked domain -> (members, non-members); an attack that learned from some of them scores fewer."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for cell in found:
+        sizes[cell.place.domain] = max((cell.document["n_member"], cell.document["n_non_member"]), sizes.get(cell.place.domain, (0, 0)))
+    return sizes
 
 
 def _rejected(plan: Plan, ledger: Ledger) -> list[tuple[str, str]]:

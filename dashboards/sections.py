@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import inf
-
-import numpy as np
 
 from dashboards.drawings import RocPlots, roc_plots
 from dashboards.groups import Group, Groups, Line, Summary
 from dashboards.methods import DomainTests, MethodRow, Within, method_rows, within_domains
+from dashboards.recognised import Person, in_a_sentence, people
 from dashboards.results import Cell
 from dashboards.words import plural
 from jobs.ledger.ledger import Ledger
@@ -33,7 +31,8 @@ class AttackSection:
         reach: how far the interval bars of trials reach to either side of zero.
         methods_reach: the same for `methods`; pools have narrower intervals.
         thresholds: what became of false positive rates on images that thresholds were not set on, in sentences.
-        identity: how many images of a person tell that the person was trained on, in sentences.
+        identity: how many images of a person tell that the person was trained on, in a sentence; empty without methods.
+        people: the tests behind it, where the trials' rates are shown too.
     """
 
     attack: str
@@ -44,7 +43,8 @@ class AttackSection:
     methods_reach: float
     roc: RocPlots
     thresholds: list[str]
-    identity: list[str]
+    identity: str
+    people: list[Person]
     left_out: int = 0
 
     @property
@@ -105,29 +105,10 @@ def _attack(attack: str, groups: Sequence[Group], tests: DomainTests, found: Seq
     cells = {cell.trial.key: cell for cell in found if cell.attack == attack}
     plots = roc_plots(attack, [(group.title, [cells[line.key] for line in group.lines]) for group in shaken], ledger)
     reaches = _reach(every), _methods_reach(groups)
-    told = _thresholds(list(cells.values())), _identity([cell for cell in cells.values() if cell.place.role == "method"])
-    return AttackSection(attack, method_rows(groups, tests), shown, _rates(shown), *reaches, plots, *told, left_out)
-
-
-def _identity(found: Sequence[Cell]) -> list[str]:
-    """In the median over trials; more than all there are where a person is not recognised by all images together."""
-    if not found:
-        return []
-    sides = [[cell.document["identity"][when] for cell in found] for when in ("before", "after")]
-    before, after = (_needed([side["images_needed"] for side in each]) for each in sides)
-    one, all_of = ([np.mean([list(side["recognised"].values())[place] for side in each]) for each in sides] for place in (0, -1))
-    told = (
-        f"With one image of a person, a test at 5 % tells that the person is in the training data in {one[0]:.0%} of tries before and "
-        f"{one[1]:.0%} after; with all of them in {all_of[0]:.0%} and {all_of[1]:.0%} of trials. To do so in 80 % of tries it takes "
-        f"{before} images before and {after} after (median over {plural(len(found), 'trial')} of methods)."
-    )
-    return [told]
-
-
-def _needed(counts: Sequence[int | None]) -> str:
-    ordered = sorted(inf if count is None else count for count in counts)
-    middle = ordered[len(ordered) // 2]
-    return "more than all" if middle == inf else str(int(middle))
+    of_methods = [cell for cell in cells.values() if cell.place.role == "method"]
+    told = _thresholds(of_methods), in_a_sentence(of_methods)
+    rates = _rates(shown)
+    return AttackSection(attack, method_rows(groups, tests), shown, rates, *reaches, plots, *told, people(rates, cells), left_out)
 
 
 def _thresholds(found: Sequence[Cell]) -> list[str]:
@@ -138,7 +119,7 @@ def _thresholds(found: Sequence[Cell]) -> list[str]:
         target = 100 * float(name.rpartition("_")[2])
         told.append(
             f"Set to {target:g} % false alarms on one half of the images, a threshold gave {100 * before:.2g} % on the other half before "
-            f"and {100 * after:.2g} % after, in the mean over {plural(len(sides), 'trial')}."
+            f"and {100 * after:.2g} % after, in the mean over {plural(len(sides), 'trial')} of methods."
         )
     return told
 

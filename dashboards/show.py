@@ -11,6 +11,7 @@ from dashboards.printed import MARKS, interval, number, signed
 from dashboards.rejected import rejected_of
 from dashboards.results import document_of
 from dashboards.status import committed_keys, first_line, newest, next_step
+from dashboards.words import plural
 from jobs.errors import InputError
 from jobs.graph import Node, ancestors
 from jobs.ledger.failures import Failure
@@ -120,6 +121,8 @@ def _stage_line(stage: dict[str, Any]) -> str:
     made = stage["made"]
     facts = [str(made[name]) for name in ("at", "host", "device") if made.get(name)]
     facts += [f"{made['seconds']:.1f} s"] if "seconds" in made else []
+    if "network_calls" in made:
+        facts.append(f"{made['network_calls']} network calls an image for {plural(made['attacks_together'], 'attack')} together")
     facts += [f"{stage['rejected']} of {stage['asked']} images rejected by the safety checker"] if "rejected" in stage else []
     return f"{line}  {stage['digest'][:12]}  {size(stage['size']):>9}  {', '.join(facts)}".rstrip()
 

@@ -11,9 +11,8 @@ MAX_VALUE = 48
 
 
 def short(value: float) -> str:
-    """A signed number with three digits."""
-    text = f"{value:+.3f}".replace("-", "−")
-    return "0.000" if text.strip("+−") == "0.000" else text
+    """A signed number with three digits. Zero alone has no sign: an interval that ends just below it must not look as if it held it."""
+    return f"{value:+.3f}".replace("-", "−") if value else "0.000"
 
 
 def listed(names: Sequence[str]) -> str:

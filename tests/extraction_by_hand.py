@@ -37,12 +37,20 @@ def document(members: dict[str, Sequence[int]], non_members: dict[str, Sequence[
     rules = {}
     for rule, found_at in members.items():
         sides = {"members": side([*found_at, 20]), "members_compared": side(found_at), "non_members": side(non_members[rule])}
-        precision = {"members": len(found_at), "non_members": len(non_members[rule]), "value": 0.5, "p_value": p_value}
+        flagged = len(found_at) + len(non_members[rule]) + 1
+        precision = {"flagged": flagged, "members": len(found_at), "non_members": len(non_members[rule]), "value": 0.5, "p_value": p_value}
         beyond = {"value": len(found_at) - len(non_members[rule]), "p_value": 0.125}
         rules[rule] = {**sides, "precision": precision, "beyond": beyond}
-    retrieval = {"value": 0.5, "p_value": 1.0}
-    spec = {"candidates": CANDIDATES}
-    return {"rules": rules, "compared": 8, "n_member": 9, "n_candidates": CANDIDATES, "retrieval": retrieval, "spec": spec}
+    rest = {
+        "compared": 8,
+        "n_member": 9,
+        "n_candidates": CANDIDATES,
+        "retrieval": {"value": 0.5 if p_value is None else 0.75, "p_value": p_value or 1.0},
+        "cliques": {"found": 3} | {rule: {"matched": 2, "members": len(found_at)} for rule, found_at in members.items()},
+        "nearest": {side: {rule: {"least": least} for rule in members} for side, least in (("members", 0.011), ("non_members", 0.123))},
+        "spec": {"candidates": CANDIDATES},
+    }
+    return {"rules": rules, **rest}
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,11 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
 @click.option("--fidelity", is_flag=True, help="Instead: what the models draw, one row per trial x measure (docs/fidelity.md).")
 @click.option("--extraction", is_flag=True, help="Instead: which members they give back, one row per trial x rule x measure.")
 @click.option("--memorisation", is_flag=True, help="Instead: how strongly they know their domains' names, one row per trial x measure.")
-@click.option("--summary", is_flag=True, help="Instead: a paper's table, one row per way x attack, for domains not seen and for these.")
+@click.option(
+    "--summary",
+    is_flag=True,
+    help="Instead: a paper's table, one row per way x attack; the verdict goes by the first interval.",
+)
 @click.option("--controls", is_flag=True, help="Instead: one row per control x way x attack: what it should do, and whether it did.")
 def results(
     grid: str,

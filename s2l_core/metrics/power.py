@@ -66,7 +66,8 @@ def detectable_mean_change(
     if domains < 2:
         raise ValueError(f"a mean over domains needs at least two of them; got {domains}")
     beyond = float(stdtrit(domains - 1, 0.5 + level / 2))
-    away = float(brentq(lambda shift: 1.0 - nctdtr(domains - 1, shift, beyond) - power, 0.0, 200.0))
+    most = 2 * beyond + 12  # enough for any power below .99; far beyond, nctdtr is NaN
+    away = float(brentq(lambda shift: 1.0 - nctdtr(domains - 1, shift, beyond) - power, 0.0, most))
     return away * change_error(members, non_members, correlation=correlation, area=area) / sqrt(domains)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import sqrt
 
 import numpy as np
@@ -61,6 +62,14 @@ def test_more_domains_see_smaller_changes_and_two_see_little() -> None:
     assert many == sorted(many, reverse=True)
     assert many[0] > alone > many[1]
     assert many[-1] == pytest.approx(alone / sqrt(40), rel=0.05)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.99])
+def test_a_mean_has_a_detectable_change_for_every_number_of_domains(level: float) -> None:
+    numbers = [*range(2, 130), 500, 2_000]
+    found = [detectable_mean_change(domains, 64, 128, correlation=0.9, level=level, power=0.9) for domains in numbers]
+    assert all(more < fewer for fewer, more in itertools.pairwise(found))
+    assert found[-1] > 0
 
 
 @pytest.mark.parametrize("domains", [2, 3, 6, 12])

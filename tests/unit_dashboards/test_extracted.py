@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dashboards import budget
 from dashboards.extracted import rows, table
 from dashboards.given_back import GivenBack, curves, given_back
+from dashboards.report import report
 from tests.extraction_by_hand import AFTER, extracting
 from tests.grid_by_hand import world_of
 
@@ -75,3 +77,12 @@ def test_what_shows_nothing_has_no_curve_and_is_named(tmp_path: Path) -> None:
     assert len(found.drawings) == 1
     assert found.note == "Nothing is shown, and no curve drawn, of lora, tile_max."
     assert curves([row] * 10).note == "Of 10 curves the first 8 are drawn."
+
+
+def test_a_model_that_is_attacked_with_several_captions_gives_back_once(tmp_path: Path) -> None:
+    world = world_of(tmp_path, [{"domain": "alba", "method": "lora", "caption": caption} for caption in ("own", "null")]).finish()
+    one = extracting(world, world.plan.trials[0])
+    world.plan.trials[:] = [replace(trial, extraction=one.extraction) for trial in world.plan.trials]
+    (row,) = given_back(world.plan, world.ledger)
+    assert (row.place.change_words, row.trials, row.members.after) == ("lora", 1, 5)
+    assert "fine-tuned in 1 way on" in report(world.plan, world.ledger)

@@ -66,7 +66,7 @@ def test_the_mean_over_domains_is_told_for_the_size_that_is_known_least(tmp_path
 def test_an_attack_that_learns_is_told_to_score_fewer_images(tmp_path: Path) -> None:
     document = planned(tmp_path, GRID.replace("[loss, pia]", "[loss, secmi_nns]"), "--json")["power"]
     assert document["calibrated"] == {"secmi_nns": 0.5}
-    assert "secmi_nns scores 50% of the images, those that it did not learn from" in planned(
+    assert "secmi_nns scores 50 % of the images, those that it did not learn from" in planned(
         tmp_path, GRID.replace("[loss, pia]", "[secmi_nns]")
     )
 
@@ -74,7 +74,7 @@ def test_an_attack_that_learns_is_told_to_score_fewer_images(tmp_path: Path) -> 
 def test_an_attack_that_may_come_to_learn_is_told_to_score_fewer_images_then(tmp_path: Path) -> None:
     choice = "{kind: choose, among: [secmi, secmi_nns], on: [yivvek]}"
     text = planned(tmp_path, GRID.replace("[loss, pia]", f"[loss, {choice}]"))
-    assert "chosen (where it comes to secmi_nns) scores 50% of the images, those that it did not learn from" in text
+    assert "chosen (where it comes to secmi_nns) scores 50 % of the images, those that it did not learn from" in text
 
 
 def test_without_a_method_there_is_no_test(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_row_shows_before_after_and_amplification_with_intervals(quiet: Any, q
 
 
 def test_a_pool_tells_what_these_domains_show_beside_what_others_may(quiet: Any, quiet_page: Page) -> None:
-    assert "These domains: what exactly these people's data show" in quiet_page.text
+    assert "it speaks of exactly these domains" in quiet_page.text
     auc = next(auc for auc in (pooled_auc(quiet, pool) for pool in quiet.plan.pools) if auc["delta"])
     intervals = [
         (auc["delta_low"], auc["delta_high"]),

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from dashboards import printed, tables
 from dashboards.places import axis_names, places
+from dashboards.printed import signed
 from dashboards.results import columns, rows
+from dashboards.words import short
 
 MakeWorld = Callable[..., Any]
 COLUMNS = [
@@ -172,3 +174,8 @@ def test_places_tell_controls_from_methods_and_name_variants_by_what_varies(quie
         ("method", "lora+dreambooth, rank 8"),
         ("members", "dreambooth"),
     }
+
+
+def test_zero_alone_has_no_sign_so_that_an_interval_just_below_it_does_not_seem_to_hold_it() -> None:
+    assert [short(value) for value in (0.0, -0.0, -0.0002, 0.0002, 0.5)] == ["0.000", "0.000", "−0.000", "+0.000", "+0.500"]
+    assert [signed(value) for value in (0.0, 0, -0.00002, 3)] == ["0.0000", "0", "−0.0000", "+3"]
