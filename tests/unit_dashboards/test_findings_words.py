@@ -214,7 +214,7 @@ def test_holm_keeps_what_stands_after_counting_all_comparisons(p_values: list[fl
     assert len(surviving([method(delta=0.1, p_value=p_value) for p_value in p_values])) == count
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.0512, "−0.051"), (-0.0001, "0.000"), (0.0, "0.000")])
+@pytest.mark.parametrize(("value", "text"), [(0.1234, "+0.123"), (-0.0512, "−0.051"), (-0.0001, "−0.000"), (0.0, "0.000")])
 def test_differences_read_well(value: float, text: str) -> None:
     assert short(value) == text
 
