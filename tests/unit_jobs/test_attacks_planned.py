@@ -74,11 +74,18 @@ def test_an_attack_that_compares_captions_is_refused_where_there_is_none() -> No
 
 
 def test_the_grids_on_the_page_about_attacks_can_be_planned(tmp_path: Path) -> None:
-    text, choosing = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "attacks.md").read_text(), re.DOTALL)
-    (tmp_path / "attacked.yaml").write_text(text)
-    (trial,) = expand(read_grid(str(tmp_path / "attacked.yaml"))).trials
-    assert set(trial.metrics) == {"secmi", "sima", "pfami-short", "clid-pieces2-timesteps200.300"}
-    (tmp_path / "choosing.yaml").write_text(choosing)
-    trials = expand(read_grid(str(tmp_path / "choosing.yaml"))).trials
-    assert len(trials) == 9
-    assert set(trials[0].metrics) == {"secmi-chosen", "best"}
+    texts = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "attacks.md").read_text(), re.DOTALL)
+    planned = {}
+    for text in texts:
+        file = tmp_path / f"{len(planned)}.yaml"
+        file.write_text(text)
+        grid = read_grid(str(file))
+        planned[grid.name] = expand(grid).trials
+    assert len(planned) == len(texts)
+    (attacked,), choosing, known = (planned.pop(name) for name in ("attacked", "with-chosen-knobs", "known"))
+    assert not planned
+    assert set(attacked.metrics) == {"secmi", "sima", "pfami-short", "clid-pieces2-timesteps200.300"}
+    assert len(choosing) == 9
+    assert set(choosing[0].metrics) == {"secmi-chosen", "best"}
+    assert len(known) == 12
+    assert all(trial.memorisation is not None for trial in known)
