@@ -10,6 +10,7 @@ from dashboards.places import places
 from dashboards.words import plural
 from jobs.plan import Plan
 from jobs.stages.specs import ChoiceStage, ScoreStage
+from s2l_core.metrics.pooled import ENOUGH_FOR_WILCOXON
 from s2l_core.metrics.power import auc_error, detectable_change, detectable_mean_change, domains_needed, smallest_corrected_p
 from s2l_core.specs.attacks import SecMINNsAttack
 
@@ -104,6 +105,11 @@ def _test_over_domains(over: dict[str, Any]) -> str:
     domains, tests = over["domains"], over["tests"]
     if not tests:
         return "No method of this grid is tested over domains: it has controls and baselines alone."
+    if domains < ENOUGH_FOR_WILCOXON:
+        return (
+            f"Over {plural(domains, 'domain')} nothing is tested: a signed-rank test takes {ENOUGH_FOR_WILCOXON} at least, and "
+            f"{over['domains_needed']} to reject at 5 % after Holm's correction for {plural(tests, 'pair')} of method and attack."
+        )
     told = (
         f"Over {plural(domains, 'domain')}: {plural(tests, 'signed-rank test')} (methods x attacks), corrected by Holm. "
         f"The least p that can come out is {over['smallest_corrected_p']:.3g}"

@@ -43,7 +43,9 @@ def test_too_few_domains_are_told_with_how_many_it_takes(tmp_path: Path) -> None
     found = power(world.plan, {"alba": (64, 128)})
     over = found["over_domains"]
     assert (over["tests"], over["smallest_corrected_p"], over["can_reject"], over["domains_needed"]) == (4, 1.0, False, 8)
-    assert "no test can reject at 5 %; it takes 8 domains, or fewer methods and attacks" in text(found)
+    assert "Over 3 domains nothing is tested: a signed-rank test takes 6 at least, and 8 to reject at 5 % after Holm" in text(found)
+    more = [{"domain": f"d{number}"} | way for number in range(6) for way in ways]
+    assert "no test can reject at 5 %; it takes 8 domains, or fewer" in text(power(world_of(tmp_path / "six", more).plan, {}))
 
 
 def test_the_table_and_the_document_hold_the_same_numbers(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_the_table_and_the_document_hold_the_same_numbers(tmp_path: Path) -> Non
     assert row["detectable_auc_change"]["0.9"] == pytest.approx(detectable_change(64, 128, correlation=0.9))
     shown = planned(tmp_path, GRID)
     assert all(f"{change:.3f}" in shown for change in row["detectable_auc_change"].values())
-    assert "4 signed-rank tests (methods x attacks), corrected by Holm" in shown
+    assert "for 4 pairs of method and attack" in shown
     assert not (tmp_path / "store").exists(), "nothing is written"
 
 
