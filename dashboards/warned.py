@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dashboards.comparisons import Blind
 from dashboards.groups import pooled_documents, with_role
@@ -39,17 +39,27 @@ def warnings(plan: Plan, ledger: Ledger, found: Sequence[Cell], blinds: Sequence
 
 
 def _measured(plan: Plan, ledger: Ledger, found: Sequence[Cell], blinds: Sequence[Blind]) -> list[tuple[str, str]]:
-    sources = [(f"{cell.place.domain} ({cell.attack})", cell.document) for cell in found]
-    sources += [(f"pooled ({pool.attack})", document) for pool, document in pooled_documents(plan, ledger)]
+    sources = [(f"{cell.place.domain} ({cell.attack})", cell.document["warnings"]) for cell in found]
+    sources += _pooled(plan, ledger)
     spots: dict[str, dict[str, None]] = {}
-    for where, document in sources:
-        for warning in document["warnings"]:
+    for where, told in sources:
+        for warning in told:
             message = INVERTED if warning["code"] == "inverted" else str(warning["message"])
             spots.setdefault(message, {})[where] = None
     for blind in blinds:
         if blind.separates:
             spots.setdefault("A blind classifier tells members from non-members: the split leaks.", {})[blind.domain] = None
     return [(message, _some(list(where))) for message, where in spots.items()]
+
+
+def _pooled(plan: Plan, ledger: Ledger) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """(where, warnings) of every pool."""
+    where = places(plan)
+    for pool, document in pooled_documents(plan, ledger):
+        place = where[pool.trials[0]]
+        shaken = place.role != "no-shake"  # where nothing is trained, no seed could change anything
+        told = [warning for warning in document["warnings"] if shaken or warning["code"] != "one_seed"]
+        yield f"{with_role(place.variant, place.role)}, pooled ({pool.attack})", told
 
 
 def _shared(found: Sequence[Cell]) -> list[tuple[str, str]]:

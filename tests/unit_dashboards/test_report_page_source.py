@@ -15,6 +15,7 @@ import pytest
 from dashboards.groups import groups_of
 from dashboards.report import report
 from dashboards.results import cells
+from dashboards.warned import warnings
 from dashboards.words import short
 from jobs.graph import ancestors
 from tests.grid_by_hand import world_in, world_of
@@ -267,3 +268,10 @@ def test_domains_that_share_a_draw_of_noise_are_told(tmp_path: Path) -> None:
     assert told[told.index("More seeds are more draws.") :][:90].count("gaussian") == 2, "matched noise is as long as asked, on one draw"
     alone = world_of(tmp_path / "alone", [{"domain": "alba", "seed": 0} | way for way in ways]).finish()
     assert "draw of noise for each seed" not in Page(report(alone.plan, alone.ledger)).text
+
+
+def test_pools_with_one_seed_are_named_by_way_and_only_where_a_seed_could_change_something(quiet: Any) -> None:
+    told = warnings(quiet.plan, quiet.ledger, cells(quiet.plan, quiet.ledger), [])
+    (where,) = [where for message, where in told if "have one seed" in message]
+    assert "dreambooth, pooled (secmi)" in where
+    assert "none" not in where
