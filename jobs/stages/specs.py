@@ -230,7 +230,7 @@ class MemorisationStage(StageSpec):
 
 
 class MetricsStage(StageSpec):
-    schema_version: ClassVar[int] = 5
+    schema_version: ClassVar[int] = 6
     kind: Literal["metrics"] = "metrics"
     metrics: MetricsSpec = MetricsSpec()
 

@@ -10,8 +10,8 @@ import numpy as np
 from s2l_core.metrics.calibrated import accuracy_change, accuracy_interval, false_positives, halves, judged
 from s2l_core.metrics.chance import against_chance
 from s2l_core.metrics.identity import images_needed, recognised, set_test
-from s2l_core.metrics.intervals import auc_interval, tpr_interval
-from s2l_core.metrics.rate_change import tpr_changes
+from s2l_core.metrics.intervals import auc_interval
+from s2l_core.metrics.rate_change import tpr_changes, tpr_intervals
 from s2l_core.metrics.roc import auc, delong, roc_curve, tpr_at_fpr
 from s2l_core.metrics.verdicts import score_warnings, size_warnings, verdict
 from s2l_core.scores import Scores
@@ -25,9 +25,9 @@ def compare(before: Scores, after: Scores, spec: MetricsSpec) -> dict[str, Any]:
     what FPR a threshold has on images that it was not set on, `chance` what AUCs are when labels are shuffled, `identity` whether a set of
     the members tells that this person was trained on.
 
-    Intervals: for one AUC DeLong's on the logit scale; for the AUC's difference DeLong's paired one; for one TPR a
-    distribution-free one that knows that the threshold is estimated; for TPRs' differences percentiles of a smoothed Bayesian bootstrap
-    over both classes, the same weights of images before and after (`s2l_core.metrics.rate_change`).
+    Intervals: for one AUC DeLong's on the logit scale; for the AUC's difference DeLong's paired one; for TPRs and their differences
+    percentiles of a smoothed Bayesian bootstrap over both classes, the same weights of images before and after
+    (`s2l_core.metrics.rate_change`).
 
     Raises:
         ValueError: the scores are not of the same images in the same order, a class is empty, or a score is not finite.
@@ -88,9 +88,9 @@ def _tprs(before: Scores, after: Scores, spec: MetricsSpec, auc_before: float) -
     sides = (before.members, before.non_members), (after.members, after.non_members)
     changes = tpr_changes(*sides, spec.fprs, seed=spec.seed, replicates=spec.bootstrap, level=spec.level)
     entries = {}
-    for fpr, change in zip(spec.fprs, changes, strict=True):
+    levels = [tpr_intervals(side, spec.fprs, seed=spec.seed, replicates=spec.bootstrap, level=spec.level) for side in sides]
+    for fpr, change, interval_before, interval_after in zip(spec.fprs, changes, *levels, strict=True):
         (tpr_before, achieved_before), (tpr_after, achieved_after) = (tpr_at_fpr(*side, fpr) for side in sides)
-        interval_before, interval_after = (tpr_interval(*side, fpr, level=spec.level) for side in sides)
         entry = _entry((tpr_before, tpr_after), interval_before, interval_after, change, p_value=None, auc_before=auc_before)
         entries[metric_name(fpr)] = entry | {"achieved_fpr_before": achieved_before, "achieved_fpr_after": achieved_after}
     return entries

@@ -1,11 +1,11 @@
-"""The interval of a change of TPR at a fixed FPR, on the same images before and after. Letters: m members, n non-members, B replicates."""
+"""Intervals of a TPR at a fixed FPR, and of its change on the same images. Letters: m members, n non-members, B replicates."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2l_core.metrics.intervals import CHUNK, percentiles, stream, tpr_replicates
+from s2l_core.metrics.intervals import CHUNK, percentiles, stream, tpr_interval, tpr_replicates
 from s2l_core.metrics.roc import Floats, tpr_at_fpr
 
 Side = tuple[Floats, Floats]
@@ -45,6 +45,29 @@ def tpr_changes(
         if plain is not None and fpr in rare:
             ends += percentiles(plain[1, rare.index(fpr)] - plain[0, rare.index(fpr)], level=level)
         found.append((difference, min(ends), max(ends)))
+    return found
+
+
+def tpr_intervals(side: Side, fprs: tuple[float, ...], *, seed: int, replicates: int, level: float = 0.95) -> list[tuple[float, float]]:
+    """The interval of one TPR at each FPR: (low, high).
+
+    Percentiles of the same smoothed Bayesian bootstrap, and the estimate itself. The distribution-free interval takes its place where no
+    more than half a false positive is expected, so that the threshold is hardly known, and where scores are equal: what lies between
+    images that cannot be told apart is no matter of chance.
+
+    Args:
+        seed: of the draws.
+    """
+    size = len(side[1])
+    distinct = min(len(side[0]), size) > 1 and len(np.unique(np.concatenate(side))) == len(side[0]) + size
+    smoothed = smoothed_tprs((side,), fprs, replicates, stream(seed, "smoothed tpr"))[0] if distinct else None
+    found = []
+    for column, fpr in enumerate(fprs):
+        if smoothed is None or fpr * size <= HARDLY_A_FALSE_POSITIVE + 1e-9:
+            found.append(tpr_interval(*side, fpr, level=level))
+        else:
+            ends = [tpr_at_fpr(*side, fpr)[0], *percentiles(smoothed[column], level=level)]
+            found.append((min(ends), max(ends)))
     return found
 
 

@@ -20,7 +20,7 @@ from scipy.stats import norm
 from s2l_core.metrics.calibrated import accuracy_change, accuracy_interval, balanced_threshold, false_positives, halves, judged
 from s2l_core.metrics.chance import against_chance
 from s2l_core.metrics.intervals import auc_interval, clopper_pearson, percentiles, stream, tpr_interval, tpr_replicates
-from s2l_core.metrics.rate_change import tpr_changes
+from s2l_core.metrics.rate_change import tpr_changes, tpr_intervals
 from s2l_core.metrics.roc import Floats, delong, strict_threshold, tpr_at_fpr
 
 SIZES = ((60, 60), (128, 128), (64, 128), (500, 500))
@@ -53,9 +53,10 @@ def one_set(m: int, n: int, index: int, replicates: int) -> Held:
     yield "change of AUC (paired DeLong)", low <= area(AFTER) - area(BEFORE) <= high
     values = tpr_replicates((drawn[0], drawn[2]), (drawn[1], drawn[3]), FPRS, replicates, stream(index, "bootstrap"))
     changes = tpr_changes(drawn[:2], drawn[2:], FPRS, seed=index, replicates=replicates)
+    levels = tpr_intervals(drawn[:2], FPRS, seed=index, replicates=replicates)
     for column, fpr in enumerate(FPRS):
-        low, high = tpr_interval(drawn[0], drawn[1], fpr)
-        yield f"TPR at FPR {fpr:g} (order statistics and Wilson)", low <= tpr(BEFORE, fpr) <= high
+        low, high = levels[column]
+        yield f"TPR at FPR {fpr:g} (smoothed Bayesian bootstrap)", low <= tpr(BEFORE, fpr) <= high
         _, low, high = changes[column]
         yield f"change of TPR at FPR {fpr:g} (smoothed Bayesian bootstrap)", low <= tpr(AFTER, fpr) - tpr(BEFORE, fpr) <= high
         low, high = percentiles(values[1, column] - values[0, column], level=0.95)
@@ -63,6 +64,8 @@ def one_set(m: int, n: int, index: int, replicates: int) -> Held:
             f"for contrast: change of TPR at FPR {fpr:g} (paired bootstrap, percentiles)",
             low <= tpr(AFTER, fpr) - tpr(BEFORE, fpr) <= high,
         )
+        low, high = tpr_interval(drawn[0], drawn[1], fpr)
+        yield f"for contrast: TPR at FPR {fpr:g} (order statistics and Wilson)", low <= tpr(BEFORE, fpr) <= high
         low, high = percentiles(values[0, column], level=0.95)
         yield f"for contrast: TPR at FPR {fpr:g} (bootstrap of both classes)", low <= tpr(BEFORE, fpr) <= high
         low, high = clopper_pearson(round(tpr_at_fpr(drawn[0], drawn[1], fpr)[0] * m), m)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s2l_core.metrics.intervals import percentiles, stream, tpr_replicates
-from s2l_core.metrics.rate_change import smoothed_tprs, tpr_changes
+from s2l_core.metrics.intervals import percentiles, stream, tpr_interval, tpr_replicates
+from s2l_core.metrics.rate_change import smoothed_tprs, tpr_changes, tpr_intervals
 from s2l_core.metrics.roc import tpr_at_fpr
 
 Floats = NDArray[np.float64]
@@ -100,3 +100,30 @@ def test_the_interval_holds_the_truth_where_percentiles_do_not(n: int, fpr: floa
         _, low, high = tpr_changes(*drawn(index, n, 1.2, 2.3), (fpr,), seed=index, replicates=200)[0]
         held += low <= truth <= high
     assert held / 300 >= 0.92
+
+
+@pytest.mark.parametrize("fpr", [0.1, 0.01])
+def test_the_interval_of_one_tpr_holds_it_as_often_as_it_says_and_is_narrower_than_what_knows_no_distribution(fpr: float) -> None:
+    from scipy.stats import norm
+
+    sets, held, widths = 200, 0, np.zeros(2)
+    truth = norm.sf(norm.isf(fpr) - 1.0)
+    for index in range(sets):
+        side = drawn(index, 128)[0]
+        ((low, high),) = tpr_intervals(side, (fpr,), seed=index, replicates=200)
+        free = tpr_interval(*side, fpr)
+        held += low <= truth <= high
+        widths += high - low, free[1] - free[0]
+        assert 0 <= low <= tpr_at_fpr(*side, fpr)[0] <= high <= 1
+    assert 0.91 <= held / sets <= 0.995
+    assert widths[0] < widths[1]
+
+
+def test_where_scores_are_equal_or_the_threshold_is_hardly_known_nothing_is_smoothed() -> None:
+    side = drawn(0, 128)[0]
+    assert tpr_intervals(side, (0.001,), seed=0, replicates=100) == [tpr_interval(*side, 0.001)]
+    tied = (np.round(side[0], 1), np.round(side[1], 1))
+    assert tpr_intervals(tied, (0.1,), seed=0, replicates=100) == [tpr_interval(*tied, 0.1)]
+    one = (np.array([0.5]), side[1])
+    assert tpr_intervals(one, (0.1,), seed=0, replicates=100) == [tpr_interval(*one, 0.1)]
+    assert tpr_intervals(side, (0.1,), seed=0, replicates=100) != [tpr_interval(*side, 0.1)]
