@@ -11,7 +11,6 @@ published pipeline is in bench_secmi.py.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import plain_attacks
+from resident import added_mb
 
 from jobs.stages.score import Contexts
 from s2l_core import tiny
@@ -104,20 +104,11 @@ def _disagreement(ours: Tensor, plain: Tensor) -> float:
     return float((ours - plain).abs().max() / ours.std())
 
 
-def added_mb(way: str, group: str, count: int) -> float:
+def peak_of(way: str, group: str, count: int) -> float:
     """Resident memory in MB that a way adds at its highest over what the process holds after a first run of a few images."""
     model, images = world(count)
     run(way, model, images[:4], GROUPS[group])
-    ctypes.CDLL(None).malloc_trim(0)
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
-    run(way, model, images, GROUPS[group])
-    return (_status("VmHWM") - before) / 1e6
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
+    return added_mb(lambda: run(way, model, images, GROUPS[group]))
 
 
 def _in_a_process(way: str, group: str, count: int) -> float:
@@ -134,7 +125,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.peak:
-        print(added_mb(*options.peak, options.images))
+        print(peak_of(*options.peak, options.images))
         return
     found = measure(options.images, options.repeats, {name: GROUPS[name] for name in options.only or GROUPS})
     if options.json:

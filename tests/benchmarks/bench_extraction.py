@@ -12,7 +12,6 @@ with a few of its answers checked pair by pair.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import statistics
 import subprocess
@@ -27,7 +26,9 @@ import torch
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from resident import added_mb
 
 from s2l_core.extraction.search import nearest
 
@@ -73,19 +74,10 @@ def by_pairs(queries: Images, references: Images) -> Found:
 WAYS: dict[str, Callable[[Images, Images], Found]] = {"ours": ours, "cdist": by_cdist, "pairs": by_pairs}
 
 
-def added_mb(way: str, queries: Images, references: Images) -> float:
+def peak_of(way: str, queries: Images, references: Images) -> float:
     """Resident memory in MB that a way adds at its highest, in this process."""
     WAYS[way](queries[:8], references[:8])
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    WAYS[way](queries, references)
-    return (_status("VmHWM") - before) / 1e6
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
+    return added_mb(lambda: WAYS[way](queries, references))
 
 
 def measure(sizes: list[int], repeats: int) -> dict[str, Any]:
@@ -118,11 +110,11 @@ def measure(sizes: list[int], repeats: int) -> dict[str, Any]:
 def alone(queries: Images, references: Images) -> dict[str, Any]:
     """Ours once: CPU seconds, the memory it adds, and how a few queries' answers agree with computing every pair of theirs."""
     ours(queries[:8], references[:8])
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before, start = _status("VmRSS"), time.process_time()
-    places, distances = ours(queries, references)
-    seconds, added = time.process_time() - start, (_status("VmHWM") - before) / 1e6
+    found: list[Found] = []
+    start = time.process_time()
+    added = added_mb(lambda: found.append(ours(queries, references)))
+    seconds = time.process_time() - start
+    places, distances = found[0]
     checked = np.linspace(0, len(queries) - 1, PAIRS_QUERIES).astype(int)
     pairs = by_pairs(queries[checked], references)
     return {
@@ -162,7 +154,7 @@ def main() -> None:
     torch.set_num_threads(1)
     sizes = [options.queries, options.references, options.side]
     if options.peak:
-        print(added_mb(options.peak, pictures(sizes[0], sizes[2], 0), pictures(sizes[1], sizes[2], 1)))
+        print(peak_of(options.peak, pictures(sizes[0], sizes[2], 0), pictures(sizes[1], sizes[2], 1)))
         return
     found = alone(pictures(*sizes[::2], 0), pictures(*sizes[1:], 1)) if options.alone else measure(sizes, options.repeats)
     if options.json:

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from resident import forget_peak, status_mb
 
 from jobs.grid.presets import METHODS, MethodPreset
 
@@ -76,16 +78,10 @@ def peak_of(method: str, batch: int, checkpointing: bool) -> Peak:
         ).on
 
     shaken(METHODS[WARM_UP], images[:1], TrainSpec(steps=1, batch_size=1)).detach()
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far (loading, warming up) is forgotten
+    before = status_mb("VmRSS")
+    forget_peak()
     with shaken(METHODS[method], images, TrainSpec(steps=STEPS, batch_size=batch)):
-        return Peak(method, checkpointing, before, _status("VmHWM"))
-
-
-def _status(name: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (line,) = (line for line in lines if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024 / 1e6
+        return Peak(method, checkpointing, before, status_mb("VmHWM"))
 
 
 def peaks(batch: int) -> list[Peak]:
