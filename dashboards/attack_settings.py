@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-from pydantic import TypeAdapter
-
 from dashboards.conditions import split
 from dashboards.results import document_of
 from dashboards.words import listed, plural, value_words
@@ -16,13 +14,12 @@ from jobs.grid.read_spec import told_spec
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 from jobs.stages.specs import CaptionsStage, ChoiceStage, DataStage, ScoreStage
-from s2l_core.specs.attacks import ATTACK_PRESETS, AnyAttack, AttackSpec
+from s2l_core.specs.attacks import ATTACK_PRESETS, AnyAttack, ChosenAttack, attack_of
 from s2l_core.specs.base import Spec
 from s2l_core.specs.captions import AutomaticCaption, DomainPrompt, NullCaption, OwnCaption, ReplaceName
 
 ACCESS = {"black-box": "black-box: drawn images", "eps": "eps: the predicted noise", "gradients": "gradients of the weights"}
 SHOWN_CANDIDATES = 8
-_ATTACK: TypeAdapter[AnyAttack] = TypeAdapter(AttackSpec)
 
 
 @dataclass(frozen=True)
@@ -112,11 +109,12 @@ def _captioner(score: Node) -> str:
 def _row(use: _Use, ledger: Ledger, *, several: bool) -> AttackRow:
     document = _read(ledger, use.choice) if use.choice is not None else None
     if use.choice is None:
-        attacks, how = [_ATTACK.validate_python(use.score.attack)], ""
+        assert not isinstance(use.score.attack, ChosenAttack), "a choice is its parent"
+        attacks, how = [use.score.attack], ""
     elif document is None:
         attacks, how = list(_candidates(use.choice)), _to_be_chosen(use.choice)
     else:
-        attacks, how = [_ATTACK.validate_python(document["attack"])], chosen_words(document)
+        attacks, how = [attack_of(document["attack"])], chosen_words(document)
     calls = sorted({attack.calls for attack in attacks})
     return AttackRow(
         name=use.name,
@@ -174,7 +172,7 @@ def _read(ledger: Ledger, choice: Node) -> dict[str, Any] | None:
 
 def chosen_words(document: dict[str, Any]) -> str:
     """`chosen on bo, cy: mean AUC 0.834 (t = 20) against 0.677 (t = 60)`."""
-    attacks = [_ATTACK.validate_python(each["attack"]) for each in document["candidates"]]
+    attacks = [attack_of(each["attack"]) for each in document["candidates"]]
     told = [f"{each['mean_auc']:.3f} ({label})" for each, label in zip(document["candidates"], labels(attacks), strict=True)]
     best = told.pop(document["chosen"])
     more = [f"{len(told) - SHOWN_CANDIDATES} more"] if len(told) > SHOWN_CANDIDATES else []

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from dashboards.conditions import split
 from dashboards.groups import ROLE_ORDER, ROLE_WORDS, Way
 from dashboards.memorised import Documents
 from dashboards.places import Place, places
@@ -149,7 +150,7 @@ def _aucs(cells: Sequence[Cell]) -> dict[str, dict[str, float]]:
     """Trial key -> attack as it is -> AUC before."""
     found: dict[str, dict[str, float]] = {}
     for cell in cells:
-        if "@" not in cell.attack:
+        if not split(cell.attack)[1]:
             found.setdefault(cell.trial.key, {})[cell.attack] = cell.metric("auc")["before"]
     return found
 

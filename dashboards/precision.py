@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dashboards.comparisons import LEVEL
 from dashboards.words import plural
 from jobs.plan import Plan
 from jobs.stages.specs import ExtractStage
@@ -62,7 +63,7 @@ class Precision:
         self.before.add(before, rule)
         self.after.add(after, rule)
         found = after["retrieval"]
-        self.sure += found["value"] > 0.5 and found["p_value"] is not None and found["p_value"] < 0.05
+        self.sure += found["value"] > 0.5 and found["p_value"] is not None and found["p_value"] < LEVEL
 
 
 def matcher_words(plan: Plan) -> list[str]:

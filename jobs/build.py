@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jobs.build_captions import CaptionBuilder
-from jobs.build_choice import ChoiceBuilder, tried
+from jobs.build_choice import ChoiceBuilder, tried, unshaken_score
 from jobs.build_extraction import ExtractionBuilder
 from jobs.build_fidelity import FidelityBuilder
 from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
@@ -134,16 +134,14 @@ class StageBuilder:
     def _measures(self, row: Row, domain: DomainStages, base: BaseModel, token: str | None, own_vae: bool) -> Iterator[Measure]:
         attacks, caption, fprs, bootstrap = _MEASURE(row)
         metrics = MetricsStage(metrics=MetricsSpec(fprs=fprs.value, bootstrap=bootstrap))
-        name = domain.found.name if isinstance(caption.value.caption, DomainPrompt) else ""
         self._check_timesteps(row, attacks, base)
         self._check_captions(attacks, caption)
         if token is not None:
             self._captions.tell_of_token(caption, token)
         for attack_name, attack in attacks.value.items():
             choice = self._choice(row, attack, attacks, base)
-            plain = ScoreStage(attack=ChosenAttack() if choice else attack, caption=caption.value.caption, name=name)
-            beside = (*self._captions.beside(caption, domain.data), *choice)
-            before = self.graph.add(plain, (("base", base.node), ("data", domain.data), *beside))
+            asked = ChosenAttack() if choice else attack
+            plain, before = unshaken_score(self.graph, self._captions, asked, caption, base, domain, choice)
             unshaken = self.graph.add(metrics, (("before", before), ("after", before)))
             if token is not None and isinstance(caption.value.caption, OwnCaption):
                 self._check_named(row, token, domain)

@@ -1,17 +1,17 @@
-"""Attacks that are chosen on calibration domains: each candidate's scores of the un-shaken base there, and the choice over them."""
+"""Scores of the un-shaken base, and attacks that are chosen by them on calibration domains."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.build_captions import CaptionBuilder
-from jobs.build_inputs import BaseModel, FoundInputs
+from jobs.build_captions import CaptionBuilder, Parents
+from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
 from jobs.graph import Graph, Node
 from jobs.grid.choose import ChooseAttack
 from jobs.grid.model import Named
 from jobs.stages.specs import ChoiceStage, ScoreStage
-from s2l_core.specs.attacks import AnyAttack
+from s2l_core.specs.attacks import AnyAttack, ScoredAttack
 from s2l_core.specs.captions import DomainPrompt
 
 
@@ -31,11 +31,28 @@ class ChoiceBuilder:
         return self._graph.add(ChoiceStage(candidates=choice.among), [("score", node) for node in scores])
 
     def _score(self, attack: AnyAttack, attacks: Named, data: str, domain: str, base: BaseModel, caption: Named) -> Node:
-        """As any other attack on the un-shaken base: a grid that attacks this domain shares it."""
         found = self._found.domain(data, domain, "attacks", attacks)
-        shown = caption.value.caption
-        spec = ScoreStage(attack=attack, caption=shown, name=found.found.name if isinstance(shown, DomainPrompt) else "")
-        return self._graph.add(spec, (("base", base.node), ("data", found.data), *self._captions.beside(caption, found.data)))
+        return unshaken_score(self._graph, self._captions, attack, caption, base, found)[1]
+
+
+def unshaken_score(
+    graph: Graph,
+    captions: CaptionBuilder,
+    attack: ScoredAttack,
+    caption: Named,
+    base: BaseModel,
+    domain: DomainStages,
+    choice: Parents = (),
+) -> tuple[ScoreStage, Node]:
+    """The scores of the un-shaken base on a domain: the same stage whether they are reported, or an attack is chosen by them.
+
+    Args:
+        choice: the parent that says which attack, where one does.
+    """
+    shown = caption.value.caption
+    spec = ScoreStage(attack=attack, caption=shown, name=domain.found.name if isinstance(shown, DomainPrompt) else "")
+    beside = (*captions.beside(caption, domain.data), *choice)
+    return spec, graph.add(spec, (("base", base.node), ("data", domain.data), *beside))
 
 
 def tried(attacks: Named) -> Iterator[tuple[str, AnyAttack]]:

@@ -48,9 +48,9 @@ def _read_attack(raw: Any, what: str) -> tuple[str, AnyAttack | ChooseAttack]:
     return given or _told(spec), spec
 
 
-def _preset(name: str) -> AnyAttack:
+def _preset(name: str, where: str = "") -> AnyAttack:
     if name not in ATTACK_PRESETS:
-        raise ValueError(unknown("attack", name, ATTACK_PRESETS))
+        raise ValueError(where + unknown("attack", name, ATTACK_PRESETS))
     return ATTACK_PRESETS[name]
 
 
@@ -112,9 +112,7 @@ def _spread(raw: Mapping[Any, Any], what: str) -> list[AnyAttack]:
 
 def _candidate(raw: Any, what: str) -> AnyAttack:
     if isinstance(raw, str):
-        if raw not in ATTACK_PRESETS:
-            raise ValueError(f"{what}: {unknown('attack', raw, ATTACK_PRESETS)}")
-        return ATTACK_PRESETS[raw]
+        return _preset(raw, f"{what}: ")
     if isinstance(raw, Mapping) and raw.get("kind") == "choose":
         raise ValueError(f"{what}: a choice is no candidate of another; give attacks of the kinds {listed(kinds_of(AttackSpec))}")
     spec: AnyAttack = read_member(AttackSpec, raw, what)

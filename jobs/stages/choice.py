@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import TypeAdapter
-
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ChoiceStage
 from s2l_core.metrics.roc import auc
 from s2l_core.scores import Scores, read_scores
-from s2l_core.specs.attacks import AnyAttack, AttackSpec
-
-_ATTACK: TypeAdapter[AnyAttack] = TypeAdapter(AttackSpec)
+from s2l_core.specs.attacks import AnyAttack, attack_of
 
 
 def run(job: StageJob) -> None:
@@ -39,7 +35,7 @@ def choose(candidates: Sequence[AnyAttack], scores: Sequence[Scores]) -> dict[st
     rows = [scores[start : start + count] for start in range(0, len(scores), count)]
     domains = [one.domain for one in rows[0]]
     assert all([one.domain for one in row] == domains for row in rows)
-    assert all(_ATTACK.validate_python(dict(one.attack)) == attack for attack, row in zip(candidates, rows, strict=True) for one in row)
+    assert all(attack_of(one.attack) == attack for attack, row in zip(candidates, rows, strict=True) for one in row)
     found = [_candidate(attack, row) for attack, row in zip(candidates, rows, strict=True)]
     best = max(range(len(found)), key=lambda number: (found[number]["mean_auc"], -number))
     return {"attack": found[best]["attack"], "chosen": best, "domains": domains, "candidates": found}
@@ -48,7 +44,7 @@ def choose(candidates: Sequence[AnyAttack], scores: Sequence[Scores]) -> dict[st
 def chosen_attack(folder: Path) -> AnyAttack:
     """The attack that a committed choice came to."""
     document = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
-    return _ATTACK.validate_python(document["attack"])
+    return attack_of(document["attack"])
 
 
 def _candidate(attack: AnyAttack, row: Sequence[Scores]) -> dict[str, Any]:

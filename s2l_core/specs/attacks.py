@@ -5,9 +5,10 @@ Definitions, costs, defaults and weaknesses: docs/attacks.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, model_validator
 
 from s2l_core.specs.base import Spec
 
@@ -228,6 +229,18 @@ class ChosenAttack(Spec):
 
 
 ScoredAttack = Annotated[AnyAttack | ChosenAttack, Field(discriminator="kind")]
+
+_ATTACK: TypeAdapter[AnyAttack] = TypeAdapter(AttackSpec)
+
+
+def attack_of(document: Mapping[str, Any]) -> AnyAttack:
+    """The attack whose JSON value this is.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    return _ATTACK.validate_python(dict(document))
+
 
 ATTACK_PRESETS: dict[str, AnyAttack] = {
     "loss": LossAttack(),
