@@ -1,6 +1,7 @@
 """Hosts on one machine: network namespaces on a bridge, each with an address and processes of its own. For multi-node tests.
 
-They share kernel, clock and file system; what they do not share is the network, so that a link can be cut and a route can be missing.
+They share kernel, clock and file system. Network, host name and the folder for temporary files are each host's own: a link can be cut, a route
+can be missing, and a path under TMPDIR means something else on every host.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+TEMP = Path("/tmp/s2l-host")
+"""TMPDIR of every host: the same path, with each host's own folder behind it. Short, because Unix sockets lie there."""
+_BECOME = 'hostname "$1" && mount --bind "$2" "$3" && shift 3 && exec "$@"'
 
 IP = shutil.which("ip") or "/usr/sbin/ip"
 
@@ -50,7 +55,7 @@ class Host:
 
     Attributes:
         address: its IPv4 address; the only one beside loopback.
-        folder: for its temporary files; short, because Unix sockets lie there.
+        folder: what lies behind TMPDIR there, as this process sees it.
     """
 
     name: str
@@ -62,11 +67,12 @@ class Host:
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The words as they are run on this host."""
-        return [IP, "netns", "exec", self.namespace, *words]
+        become = ["unshare", "--uts", "sh", "-c", _BECOME, "sh", self.name, str(self.folder), str(TEMP)]
+        return [IP, "netns", "exec", self.namespace, *become, *words]
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "S2L_", "MLFLOW_", "AWS_", "TUNE_"))}
-        return kept | {"TMPDIR": str(self.folder)} | dict(extra or {})
+        return kept | {"TMPDIR": str(TEMP)} | dict(extra or {})
 
     def start(self, words: Sequence[str], *, env: Mapping[str, str] | None = None, log: Path | None = None) -> subprocess.Popen[bytes]:
         """A process on this host, ended with it at the latest."""
@@ -129,6 +135,7 @@ def network(*names: str) -> Iterator[dict[str, Host]]:
     net = f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(250)}"
     bridge = f"br{mark}"
     hosts: dict[str, Host] = {}
+    TEMP.mkdir(exist_ok=True)
     _ip("link", "add", bridge, "type", "bridge")
     try:
         _ip("addr", "add", f"{net}.254/24", "dev", bridge)
@@ -159,7 +166,7 @@ def _host(name: str, namespace: str, address: str, bridge: str) -> Host:
     _ip("link", "set", outer, "up")
     for words in (("addr", "add", f"{address}/24", "dev", inner), ("link", "set", inner, "up"), ("link", "set", "lo", "up")):
         _ip("-n", namespace, *words)
-    return Host(name, namespace, outer, address, Path(tempfile.mkdtemp(prefix="h-", dir="/tmp")))
+    return Host(name, namespace, outer, address, Path(tempfile.mkdtemp(prefix=f"s2l-{name}-", dir="/tmp")))
 
 
 def _ip(*words: str) -> None:

@@ -48,6 +48,13 @@ def test_a_host_has_no_way_out_but_the_bridge(two: dict[str, Host]) -> None:
     assert bridge_address(two).rpartition(".")[0] in routes
 
 
+def test_a_host_has_its_own_name_and_its_own_temporary_folder(two: dict[str, Host]) -> None:
+    write = "import socket, tempfile, pathlib; print(socket.gethostname()); (pathlib.Path(tempfile.gettempdir()) / 'mine').touch()"
+    assert two["a"].python(write).stdout == "a\n"
+    assert (two["a"].folder / "mine").exists()
+    assert not (two["b"].folder / "mine").exists()
+
+
 def test_nothing_is_left_behind() -> None:
     needs_namespaces()
     with network("only") as hosts:
