@@ -2,9 +2,9 @@
 
     python tests/benchmarks/count_sd_trial.py [--sustained 100] [--images 400]
 
-GPU-hours are operations over what a GPU sustains (`--sustained`, in TFLOP/s: about a third of what its data sheet says for the precision used),
-so they are an estimate and no measurement. Stored bytes are the trained parameters at 4 bytes; memory for weights, gradients and AdamW's two
-moments likewise, without activations. Textual inversion trains rows of 768 numbers (3 KB) and costs in time what a LoRA does.
+GPU-hours are operations over what a GPU sustains (`--sustained`, in TFLOP/s; about a third of its data sheet's figure for the precision):
+an estimate and no measurement. Stored bytes are the trained parameters at 4 bytes; the training state is weights, gradients and AdamW's two
+moments at 4 bytes each, without activations. Textual inversion trains rows of 768 numbers (3 KB) and takes the time of a LoRA.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jobs.grid.presets import METHODS
 from s2l_core.adapters import attach
-from tests.benchmarks.count_published_size import LATENTS, pieces, sd_v1, teraflop
+from tests.benchmarks.count_published_size import LATENTS, PIXELS, pieces, sd_v1, teraflop
 
 SP_IMAGES, SP_STEPS, GUIDED = 2000, 50, 2
 EPOCHS = 100
@@ -61,9 +61,11 @@ def main() -> None:
         model = sd_v1()
         with attach(model, METHODS[name].adapters, seed=0):
             unet, text, _ = pieces(model)
+            shown = torch.empty(1, 3, PIXELS, PIXELS, device="meta")
+            rebuilt = teraflop(lambda: model.vae(shown).sample) if METHODS[name].objective.kind == "end-to-end" else 0.0  # noqa: B023
         trained, whole = parameters(name)
         state = 4 * whole + 12 * trained
-        shake = SP_IMAGES * (EPOCHS * (unet + text) + encoding)
+        shake = SP_IMAGES * (EPOCHS * (unet + text + rebuilt) + encoding)
         print(f"{name:26}{trained:12,}{_size(4 * trained):>11}{_size(state):>16}{hours(shake):18.2f}")
 
 
