@@ -1,4 +1,4 @@
-"""A certificate of our own, with which the parts of SeaweedFS know each other: its gRPC ports ask for nothing else, and would let anybody in."""
+"""A certificate with which the parts of SeaweedFS know each other: without one, their gRPC ports let anybody make a key to the store."""
 
 from __future__ import annotations
 

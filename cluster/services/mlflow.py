@@ -160,14 +160,14 @@ def _launch(
 
 
 def _auth_arguments(folder: Path, server: MlflowServer) -> list[str]:
-    """The password goes through the environment: a command line can be read by everybody."""
+    """The basic-auth application; hosts that are not these are refused, as a page of elsewhere would name."""
     lines = ["[mlflow]", "default_permission = READ", f"database_uri = sqlite:///{folder}/users.db", "admin_username = admin"]
     write_private(folder / "auth.ini", "\n".join([*lines, ""]))
     return ["--app-name=basic-auth", f"--allowed-hosts={server.host}:{server.port},localhost:{server.port},127.0.0.1:{server.port}"]
 
 
 def _environment(folder: Path, server: MlflowServer, backend: str) -> dict[str, str]:
-    """Job execution off: 5 processes instead of 13. No usage reports. The database's URI may hold a password, and stands in no command line."""
+    """Job execution off: 5 processes instead of 13. No usage reports. Passwords go this way: all can read a command line."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_TRACKING_", "MLFLOW_AUTH_"))}
     found = kept | {"MLFLOW_BACKEND_STORE_URI": backend, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     found |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def spawn(command: list[str], folder: Path, log: Path, environment: Mapping[str, str] | None = None) -> int:
-    """A process in the folder, leader of a session and a group of its own, that outlives this one and its terminal; its words go to the log."""
+    """A process in the folder that outlives this one and its terminal, leader of a group of its own; its words go to the log."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, handle, 1), (os.POSIX_SPAWN_DUP2, handle, 2)]

@@ -1,4 +1,4 @@
-"""A Ray head on this machine: a token for everything it answers, its dashboard and job server beside it, and one process that ends with all its parts."""
+"""A Ray head on this machine, with dashboard and job server: it asks for a token, and is one process that ends with all its parts."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def find(folder: Path) -> RayHead | None:
 
 
 def stop(head: RayHead, *, at_once: bool = False) -> None:
-    """Stop it with all its parts and wait until they are gone; `at_once` as a crash would. Never `ray stop`: that ends every Ray there is."""
+    """Stop it with its parts and wait until they are gone; `at_once` as a crash would. Never `ray stop`: that ends every Ray there is."""
     send(head.pid, signal.SIGKILL if at_once else signal.SIGTERM, head.is_running)
     if not wait_until_gone(head.pid, head.is_running, _STOP_S):
         send(head.pid, signal.SIGKILL, head.is_running)
@@ -144,15 +144,17 @@ def fingerprint(environment: Mapping[str, str]) -> str:
 
 
 def _left(head: RayHead) -> list[int]:
-    """What is left of its process group when its leader is gone: Ray's own programs only."""
+    """What is left of its process group when its leader is gone: what was started in our folder, and Ray's own programs."""
     if head.is_running():
         return []
-    found = []
-    for pid in members(head.pid):
-        words = " ".join(command_line(pid))
-        if head.temp in words or words.startswith("ray::"):
-            found.append(pid)
-    return found
+    return [pid for pid in members(head.pid) if _is_part(head, pid)]
+
+
+def _is_part(head: RayHead, pid: int) -> bool:
+    words = " ".join(command_line(pid))
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/cwd") == head.folder or head.temp in words or words.startswith("ray::")
+    return False
 
 
 def _launch(
@@ -235,7 +237,7 @@ def _command(head: RayHead, cpus: int | None) -> list[str]:
 
 
 def _environment(head: RayHead, given: Mapping[str, str]) -> dict[str, str]:
-    """Metrics are off unless somebody asks for them in Ray's own variables: their ports know no token, and are open to all on a host that is."""
+    """Metrics are off unless Ray's own variables ask for them: their ports know no token, and are open wherever the head is."""
     found = {name: value for name, value in os.environ.items() if name not in _OURS} | dict(given)
     found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token, "RAY_USAGE_STATS_ENABLED": "0"}
     for name, value in {

@@ -217,11 +217,11 @@ def _ports(before: SeaweedFS | None, s3: int | None, host: str) -> tuple[int, in
         for number in (wanted, wanted + GRPC):
             for address in {host, "127.0.0.1"}:  # its own parts reach it there
                 check_free(number, "S3 (SeaweedFS)", host=address, choose=_CHOOSE)
-    inner = before.ports[:3] if before else ()
+    inner = list(before.ports[:3]) if before else []
     if not inner or wanted in inner or not all(is_free(port) and is_free(port + GRPC) for port in inner):
-        inner = tuple(free_ports(3, avoid=(wanted,), twins=True))
+        inner = free_ports(3, avoid=(wanted,), twins=True)
     master, volume, filer = inner
-    return master, volume, filer, wanted or free_ports(1, avoid=inner, twins=True)[0]
+    return master, volume, filer, wanted or free_ports(1, avoid=(*inner,), twins=True)[0]
 
 
 def _answers(url: str) -> bool:
