@@ -224,13 +224,15 @@ def _client() -> Any:
     retries: Any = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = 5
-    config = Config(retries=retries, connect_timeout=5, read_timeout=60, max_pool_connections=32)
+    named = bool(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    by_path: Any = {"addressing_style": "path"}  # an own server has no host name for each bucket
+    config = Config(retries=retries, s3=by_path if named else {}, connect_timeout=5, read_timeout=60, max_pool_connections=32)
     try:
         session = boto3.session.Session()
         client: Any = session.client("s3", config=config)
-        if ".amazonaws.com" in client.meta.endpoint_url:
+        if named or ".amazonaws.com" in client.meta.endpoint_url:
             return client
-        return session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))  # an own server: no name a bucket
+        return session.client("s3", config=config.merge(Config(s3=by_path)))  # named in a profile
     except (BotoCoreError, ValueError) as error:
         raise InputError(f"the AWS settings cannot be used: {error}; check AWS_PROFILE, AWS_CONFIG_FILE and the AWS variables") from None
 
