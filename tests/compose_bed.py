@@ -98,7 +98,7 @@ class Bed:
         stated = {
             name: str(value).replace("/data", str(self.data(host)), 1) for name, value in self.services[service]["environment"].items()
         }
-        return {"TMPDIR": "/tmp/s2l-host", "PATH": path, "PYTHONPATH": str(ROOT)} | stated
+        return {"TMPDIR": "/tmp/s2l-host", "PATH": path, "PYTHONPATH": str(ROOT), "PGHOST": str(self.data("postgres"))} | stated
 
     def data(self, host: str) -> Path:
         folder = self.folder / f"data-{host}"

@@ -1,4 +1,4 @@
-"""The services of docker/compose.yaml, each by its own command on a host of its own: they come up healthy, let nobody in, and run a grid."""
+"""The services of docker/compose.yaml, each by its own command on a host of its own, come up healthy, let nobody in, and run a grid."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from tests.s2l_process import Home, chaos_grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 WORKERS = 2
+PYTHON = str(ROOT / ".venv/bin/python")
+COUNT_RUNS = """\
+from mlflow import MlflowClient
+client = MlflowClient()
+print(len(client.search_runs([client.get_experiment_by_name("s2l/chaos").experiment_id])))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +47,12 @@ def services() -> Iterator[Bed]:
 def test_a_grid_run_in_the_head_ends_as_in_one_process_and_is_tracked(services: Bed, tmp_path: Path) -> None:
     home, grid = Home(tmp_path), chaos_grid(services.folder)
     home.run("run", str(grid), "--local", "--no-tracking")
-    s2l = [str(ROOT / ".venv/bin/python"), "-c", "from jobs.cli import main; main()"]
+    s2l = [PYTHON, "-c", "from jobs.cli import main; main()"]
     done = services.execute("head", *s2l, "run", str(grid), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     shown = services.execute("head", *s2l, "results", str(grid), "--format", "json")
     assert shown.stdout.encode() == home.results(str(grid))
-    tracked = services.execute(
-        "head",
-        str(ROOT / ".venv/bin/python"),
-        "-c",
-        "from mlflow import MlflowClient; c = MlflowClient(); e = c.get_experiment_by_name('s2l/chaos').experiment_id; print(len(c.search_runs([e])))",
-    )
+    tracked = services.execute("head", PYTHON, "-c", COUNT_RUNS)
     assert tracked.stdout.strip() == "7", tracked.stderr  # six trials and their parent
 
 

@@ -1,4 +1,4 @@
-"""docker/compose.yaml against the compose schema, and against what it refers to: scripts, variables, checks. No container engine is needed."""
+"""docker/compose.yaml against the compose schema, and against what it refers to: scripts, variables, checks. Needs no container engine."""
 
 from __future__ import annotations
 

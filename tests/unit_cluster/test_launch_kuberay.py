@@ -1,6 +1,6 @@
 """The KubeRay manifests. Core kinds and pod templates are checked against Kubernetes' own schemas.
 
-The schemas of RayCluster and RayJob are on no package index, so that their own fields are held against the list below, which was read from KubeRay's
+The schemas of RayCluster and RayJob are on no package index, so that their own fields are held against the list below, read from KubeRay's
 API reference (v1.6): a typo is found, a field with a wrong type may not be.
 """
 
