@@ -13,6 +13,7 @@ import click
 
 from jobs.cli.data import data
 from jobs.cli.doctor import doctor
+from jobs.cli.gc import gc
 from jobs.cli.keygen import keygen
 from jobs.cli.look import report, results, show, status
 from jobs.cli.plan import grids, plan
@@ -40,7 +41,7 @@ def s2l() -> None:
     """
 
 
-for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain, keygen):
+for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain, gc, keygen):
     s2l.add_command(command)
 
 
