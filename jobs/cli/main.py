@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from jobs.cli.data import data
+from jobs.cli.diff import diff
 from jobs.cli.doctor import doctor
 from jobs.cli.gc import gc
 from jobs.cli.keygen import keygen
@@ -41,7 +42,7 @@ def s2l() -> None:
     """
 
 
-for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain, gc, keygen):
+for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain, diff, gc, keygen):
     s2l.add_command(command)
 
 

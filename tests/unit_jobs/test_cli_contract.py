@@ -32,6 +32,7 @@ OPTIONS = {
     "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
     "doctor": {"--store", "--tracking", "--json"},
     "data check": {"--fpr", "--json"},
+    "diff": {"--profile", "--profile-b", "--set", "--set-b", "--store", "--json"},
     "gc": {"--store", "--delete", "--forget", "--grace", "--older-than", "--quarantine", "--json"},
     "keygen": set(),
     "pretrain": {
