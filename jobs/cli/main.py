@@ -12,7 +12,10 @@ from typing import NoReturn
 import click
 
 from jobs.cli.data import data
+from jobs.cli.diff import diff
 from jobs.cli.doctor import doctor
+from jobs.cli.gc import gc
+from jobs.cli.keygen import keygen
 from jobs.cli.look import report, results, show, status
 from jobs.cli.plan import grids, plan
 from jobs.cli.pretrain import pretrain
@@ -40,7 +43,10 @@ def s2l() -> None:
     """
 
 
-for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain, up, down):
+for command in (
+    *(plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain),
+    *(up, down, diff, gc, keygen),
+):
     s2l.add_command(command)
 
 

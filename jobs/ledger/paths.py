@@ -15,6 +15,7 @@ class Paths:
     failures = "failures/"
     grids = "grids/"
     leases = "leases/"
+    progress = "progress/"
     quarantine = "quarantine/"
     drops = "dropped/"
 

@@ -20,13 +20,13 @@ from botocore.exceptions import (
 )
 
 from jobs.errors import AlreadyExists, Conflict, InputError, NotFound, OutOfReach
-from jobs.store.protocol import Entry, Stored, checked_name, checked_prefix
+from jobs.store.protocol import Entry, Stored, Unfinished, checked_name, checked_prefix
 
 T = TypeVar("T")
 _CHUNK = 1 << 20
 _TRIES = 6
 _ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
-_MISSING = {"404", "NoSuchKey", "NotFound"}
+_MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _LOST = {"412", "PreconditionFailed"}
 _AGAIN = {
     "409",
@@ -110,7 +110,7 @@ class S3Store:
         while True:
             page = self._call(prefix, lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=start, **token))  # noqa: B023
             for item in page.get("Contents", ()):
-                yield Entry(item["Key"][len(self._prefix) :], item["Size"])
+                yield Entry(item["Key"][len(self._prefix) :], item["Size"], item["LastModified"].timestamp())
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -151,6 +151,27 @@ class S3Store:
             return
         except _LostError:
             raise Conflict(f"{name} in {self.url} changed since it was read") from None
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Multipart uploads that were begun and neither completed nor aborted; a bucket bills their parts and lists them nowhere else."""
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call("", lambda: self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix, **page))  # noqa: B023
+            for upload in answer.get("Uploads", ()):
+                where = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                name = upload["Key"][len(self._prefix) :]
+                with contextlib.suppress(NotFound):
+                    parts = self._call(name, lambda: self._client.list_parts(**where))  # noqa: B023
+                    size = sum(part["Size"] for part in parts.get("Parts", ()))
+                    yield Unfinished(name, upload["UploadId"], size, upload["Initiated"].timestamp())
+            if not answer.get("IsTruncated"):
+                return
+            page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+    def abandon(self, found: Unfinished) -> None:
+        key, upload = self._prefix + found.name, found.id
+        with contextlib.suppress(NotFound):
+            self._call(found.name, lambda: self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload))
 
     def _key(self, name: str) -> str:
         return self._prefix + checked_name(name)

@@ -37,6 +37,9 @@ OPTIONS = {
         *("--s3-port", "--mlflow-port", "--postgres-port", "--ray-port", "--dashboard-port"),
     },
     "down": {"--folder", "--json"},
+    "diff": {"--profile", "--profile-b", "--set", "--set-b", "--store", "--json"},
+    "gc": {"--store", "--delete", "--forget", "--grace", "--older-than", "--quarantine", "--json"},
+    "keygen": set(),
     "pretrain": {
         "--output",
         "-o",
