@@ -76,7 +76,7 @@ class Plan:
     inputs: dict[str, Path] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     document: dict[str, Any] = field(default_factory=dict)
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def leaves(self) -> list[Node]:
         """What the grid asks for: the trials' leaves and the pools, each as often as it is asked for."""

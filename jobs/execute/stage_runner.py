@@ -20,7 +20,6 @@ from jobs.secrets import scrub
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage
 
-
 __all__ = ["Worker", "run_order"]
 
 

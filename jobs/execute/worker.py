@@ -45,7 +45,7 @@ class Worker:
     gradient_checkpointing: bool = False
     stages: str = "jobs.stages"
     notes: list[str] = field(default_factory=list)
-    policy: RetryPolicy = RetryPolicy()
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
     micro_batch: int | None = None
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     leaving: threading.Event = field(default_factory=threading.Event)

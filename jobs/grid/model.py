@@ -260,7 +260,7 @@ class Grid:
     include: tuple[dict[str, tuple[Any, ...]], ...] = ()
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
     by_method: dict[str, dict[str, Any]] = field(default_factory=dict)
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     document: dict[str, Any] = field(default_factory=dict)
     lines: Mapping[tuple[str | int, ...], int | str] = field(default_factory=dict)
     overridden: tuple[str, ...] = ()

@@ -90,7 +90,18 @@ caption as it is. Where the autoencoder is trained, an attack takes latents from
 def reference() -> str:
     """The page as Markdown."""
     lists = ", ".join(f"`{name}`" for name in sorted(LIST_FIELDS))
-    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts(), _defences(), _features(), _extraction(), _memorisation(), _retry()]
+    sections = [
+        _profiles(),
+        _settings(),
+        _methods(),
+        _attacks(),
+        _prompts(),
+        _defences(),
+        _features(),
+        _extraction(),
+        _memorisation(),
+        _retry(),
+    ]
     return "\n".join([_HEAD.replace("@LISTS@", lists), *("\n".join(section) + "\n" for section in sections)]).rstrip("\n") + "\n"
 
 

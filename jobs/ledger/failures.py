@@ -74,7 +74,7 @@ class Failures:
             self._store.delete(Paths.failure(kind, key, attempt))
 
     def mark_tried_again(self, failure: Failure) -> None:
-        """Note on a record that its stage is taken up again. It stays as history; what another process did to it meanwhile is left alone."""
+        """Note on a record that its stage is taken up again. It stays as history; one that changed meanwhile is left alone."""
         name = Paths.failure(failure.kind, failure.key, failure.attempt)
         try:
             stored = self._store.get(name)

@@ -14,7 +14,7 @@ SHARE = 0.05
 
 
 class Checkpoints:
-    """The checkpoints of one job. What a kill costs is the time since the newest one: `job.checkpoint_every_s`, or what SHARE makes of it."""
+    """The checkpoints of one job. What a kill costs is the time since the newest: `job.checkpoint_every_s`, or what SHARE makes of it."""
 
     def __init__(self, job: StageJob, clock: Callable[[], float] = time.monotonic) -> None:
         self._job = job

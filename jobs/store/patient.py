@@ -72,10 +72,10 @@ class PatientStore:
             try:
                 return self.inner.create(name, data, durable=durable)
             except AlreadyExists:
-                tag = self._own(name, data, again)
-                if tag is None:
+                mine = self._own(name, data, again)
+                if mine is None:
                     raise
-                return tag
+                return mine
 
         return self._call(name, create)
 
@@ -84,10 +84,10 @@ class PatientStore:
             try:
                 return self.inner.replace(name, data, tag, durable=durable)
             except Conflict:
-                tag = self._own(name, data, again)
-                if tag is None:
+                mine = self._own(name, data, again)
+                if mine is None:
                     raise
-                return tag
+                return mine
 
         return self._call(name, replace)
 
@@ -139,4 +139,3 @@ class PatientStore:
         self._say(f"the store does not answer, trying again in {seconds:.0f} s: {error}")
         self._sleep(seconds)
         self._after_outage()
-

@@ -15,6 +15,7 @@ from jobs.cli.main import s2l
 from jobs.errors import Corrupt, InputError, OutOfReach
 from jobs.execute import run as run_module
 from jobs.execute.backends import RayBackend
+from jobs.execute.losses import Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.queue import Outcome, Queue
@@ -153,7 +154,8 @@ def test_a_worker_lost_after_its_last_commit_is_no_failure(world: World) -> None
     world.run()
     run = run_module._Run(world.plan, world.ledger, RunOptions(world.store), Silent(), lambda *_: None)
     unit = next(unit for unit in make_units(world.plan.nodes()) if unit.kind == "cell")
-    assert run.lost(unit) == Outcome(committed=tuple(unit.keys))
+    assert run.give_up(unit, Verdict("preempted", "died")) == Outcome(committed=tuple(unit.keys))
+    assert world.ledger.failures() == []
 
 
 def test_more_gpus_than_there_are_is_refused_before_anything_waits_for_them(world: World) -> None:

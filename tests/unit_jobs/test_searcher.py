@@ -15,10 +15,10 @@ from jobs.stages.specs import DataStage, DrawnFaces
 def test_a_store_out_of_reach_is_kept_for_the_driver_when_a_lost_unit_is_recorded() -> None:
     unit = Unit("u", "prepare", (Graph().add(DataStage(source=DrawnFaces(identity="nobody"))),), frozenset())
 
-    def lost(_: Unit) -> Outcome:
+    def lost(_: Unit, outcome: Outcome | None) -> Outcome:
         raise OutOfReach("the store is gone")
 
-    searcher = ReadySearcher(Queue([unit]), lambda _: "{}", lambda *_: None, lost, max_lost=1)
+    searcher = ReadySearcher(Queue([unit]), lambda _: "{}", lambda *_: None, lost)
     searcher.suggest("t")
     with pytest.raises(OutOfReach):
         searcher.on_trial_complete("t", error=True)

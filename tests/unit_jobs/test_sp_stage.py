@@ -160,13 +160,6 @@ def test_a_large_set_is_left_in_shards_and_resumed_from_shards(base: Path, tmp_p
     assert read_images(where / "out" / "images.parquet") == read_images(tmp_path / "whole" / "out" / "images.parquet")
 
 
-def test_checkpoints_take_a_small_share_of_the_time(base: Path, tmp_path: Path) -> None:
-    """A checkpoint of a set of thousands takes seconds: one that took long puts the next one off."""
-    progress = Kept(tmp_path / "progress")
-    stage.run(job(base, tmp_path, SPEC, progress=progress, every_s=0.0))
-    assert progress.saved == 1, "the first took more than a twentieth of the time that the rest of this set needs"
-
-
 def test_a_set_whose_machine_is_taken_away_is_kept_after_the_batch_and_goes_on_elsewhere(base: Path, tmp_path: Path) -> None:
     stage.run(job(base, tmp_path / "whole", SPEC))
     progress = Kept(tmp_path / "left" / "progress")

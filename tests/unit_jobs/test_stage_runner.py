@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 
-from jobs.execute import stage_runner
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome
 from jobs.execute.stage_runner import Worker, run_order
@@ -19,6 +18,7 @@ from jobs.graph import Graph, Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Trial
+from jobs.policy import RetryPolicy, Transient
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, BlindStage, ChoiceStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage
 from jobs.states import trial_state
@@ -70,7 +70,6 @@ def fail(error: BaseException, times: int = 10**6) -> Run:
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
-    monkeypatch.setattr(stage_runner, "BACKOFF_S", 0.0)
     found = Stages(monkeypatch)
     found.set("data", leave("images"))
     found.set("blind", leave("blind"))
@@ -82,7 +81,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
 def worker(tmp_path: Path) -> Iterator[Worker]:
     ledger = Ledger(open_store(str(tmp_path / "store")), notice=lambda _: None)
     keeper = LeaseKeeper(ledger.leases)
-    yield Worker(ledger=ledger, scratch=Scratch(tmp_path / "scratch"), leases=keeper, host="here")
+    policy = RetryPolicy(transient=Transient(tries=4, wait_s=0.0))
+    yield Worker(ledger=ledger, scratch=Scratch(tmp_path / "scratch"), leases=keeper, host="here", policy=policy)
     keeper.close()
 
 
