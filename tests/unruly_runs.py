@@ -14,7 +14,7 @@ from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
 from jobs.store.open import open_store
 from tests.s2l_process import ROOT
-from tests.unruly_stages.shake import tries
+from tests.unruly.shake import tries
 
 GRID = """\
 name: unruly

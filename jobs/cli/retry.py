@@ -171,7 +171,11 @@ def _run(
 
 def _words(again: Again) -> str:
     groups = [f"{group['count']} {group['class']}" for group in again.groups()]
-    return f"{again.plan.grid}: {len(again.plan.trials)} trials run again; failed stages: {', '.join(groups) or 'none'}"
+    return f"{again.plan.grid}: {_trials(again)} to run again; failed stages: {', '.join(groups) or 'none'}"
+
+
+def _trials(again: Again) -> str:
+    return f"{len(again.plan.trials)} trial{'' if len(again.plan.trials) == 1 else 's'}"
 
 
 def _tell(again: Again, ledger: Ledger, changed: Changed, *, as_json: bool, dry_run: bool) -> None:
@@ -187,7 +191,7 @@ def _tell(again: Again, ledger: Ledger, changed: Changed, *, as_json: bool, dry_
     elif not (again.plan.trials or again.plan.pools):
         click.echo(f"{again.plan.grid}: nothing to retry: no trial failed, of these classes and of these trials")
     else:
-        click.echo(f"{again.plan.grid}: would run {len(again.plan.trials)} trials again")
+        click.echo(f"{again.plan.grid}: would run {_trials(again)} again")
         for group in again.groups():
             click.echo(f"  {group['class']}: {group['count']} failed: {group['message']}")
         click.echo(f"  stages: {', '.join(f'{count} {kind}' for kind, count in sorted(again.stages(ledger).items()))}")
