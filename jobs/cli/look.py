@@ -31,9 +31,10 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
     """Trials of GRID by state, and failures by class with the first line of each message."""
     from dashboards import status as view
 
-    plan = load_plan(grid, sets, profile)
-    found = view.status(plan, open_ledger(store, look_only=True))
-    click.echo(json.dumps(found) if as_json else view.text(plan, found))
+    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    committed, failures = view.committed_keys(plan, ledger), ledger.failures()
+    found = view.standing(plan, committed, failures)
+    click.echo(json.dumps(found) if as_json else view.text(plan, found, view.histories(failures, committed)))
 
 
 @click.command()

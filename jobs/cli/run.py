@@ -22,6 +22,7 @@ from jobs.cli.options import (
     tracking_uri,
 )
 from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED
+from jobs.stages.contract import CHECKPOINT_EVERY_S
 
 if TYPE_CHECKING:
     from jobs.execute.run import RunResult
@@ -52,6 +53,14 @@ if TYPE_CHECKING:
     help="Weights to keep once measured: small drops dense ones, none drops all; they are made again when asked for.",
 )
 @click.option("--gradient-checkpointing", is_flag=True, help="Fine-tune in less memory and more time; no result changes.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=CHECKPOINT_EVERY_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often fine-tuning and the drawing of images keep a checkpoint: about what a kill costs at most (docs/failures.md).",
+)
 @click.option("--no-tracking", is_flag=True, help="Do not mirror to MLflow now; `s2l sync` can do it later.")
 @json_option
 def run(
@@ -66,6 +75,7 @@ def run(
     gpu_share: float | None,
     keep: Keep,
     gradient_checkpointing: bool,
+    checkpoint_every: float,
     no_tracking: bool,
     as_json: bool,
 ) -> int:
@@ -86,7 +96,9 @@ def run(
     ledger = open_ledger(store)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
     cluster = address or os.environ.get("RAY_ADDRESS")
-    options = RunOptions(store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing)
+    options = RunOptions(
+        store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing, checkpoint_every_s=checkpoint_every
+    )
     reporter = Terminal(planned.grid)
     try:
         uri = None if no_tracking else tracking_uri(tracking)
@@ -95,12 +107,13 @@ def run(
             result = run_plan(planned, ledger, options, reporter, on_trial)
     finally:
         reporter.close()
-    _answer(planned, result, asked_again(grid, profile), as_json)
+    answer(planned, result, asked_again(grid, profile), as_json)
     whole = result.counts()["done"] == len(result.states) and not result.failed  # a pooled stage belongs to no trial
     return EXIT_DONE if whole else EXIT_TRIALS_FAILED
 
 
-def _answer(plan: Plan, result: RunResult, grid: str, as_json: bool) -> None:
+def answer(plan: Plan, result: RunResult, grid: str, as_json: bool) -> None:
+    """Say what a run did, and what comes next."""
     counts = result.counts()
     if as_json:
         stages = {"ran": len(result.ran), "reused": result.reused, "failed": len(result.failed)}

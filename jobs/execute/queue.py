@@ -20,6 +20,8 @@ class Outcome:
         busy: keys that another driver holds the lease of.
         redo: keys of stages outside the unit that turned out corrupt and must be made again.
         notes: what the user should be told, such as a stage that went to quarantine.
+        preempted: the worker was told to leave and stopped at a checkpoint; the unit goes on elsewhere.
+        unreached: the worker waited for the store in vain; what was said to it.
     """
 
     committed: tuple[str, ...] = ()
@@ -28,6 +30,8 @@ class Outcome:
     busy: tuple[str, ...] = ()
     redo: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    preempted: bool = False
+    unreached: str = ""
 
 
 class Queue:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from jobs.demand import missing_nodes
 from jobs.errors import OutOfReach
 from jobs.execute.backends import LocalBackend, ray_backend
+from jobs.execute.losses import Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.progress import Reporter
@@ -19,12 +20,15 @@ from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit, make_units
 from jobs.execute.warm import Scratch, run_name, scratch_of
 from jobs.graph import Node
-from jobs.ledger.failures import Failure
+from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
+from jobs.ledger.paths import Paths
+from jobs.ledger.patient import patient
 from jobs.ledger.retention import drop
 from jobs.ledger.verify import look_through
 from jobs.names import stage_names
 from jobs.plan import Plan, Trial
+from jobs.secrets import scrub
 from jobs.states import TrialState, trial_states
 
 BUSY_POLL_S = 2.0
@@ -69,7 +73,10 @@ class _Run:
     def __init__(
         self, plan: Plan, ledger: Ledger, options: RunOptions, reporter: Reporter, on_trial: Callable[[Trial, TrialState], None]
     ) -> None:
-        self.plan, self.ledger, self.options, self.reporter, self.on_trial = plan, ledger, options, reporter, on_trial
+        self.plan, self.options, self.reporter, self.on_trial = plan, options, reporter, on_trial
+        self.policy = plan.retry
+        self.ledger = patient(ledger, self.policy.transient, say=self.tell)
+        self.halved: Mapping[str, int] = {}
         self.result = RunResult()
         self.names = stage_names(plan)
         self.inputs = {content: str(path) for content, path in plan.inputs.items()}
@@ -87,16 +94,16 @@ class _Run:
                 self._waits.setdefault(key, []).append(trial)
 
     def order_of(self, unit: Unit) -> str:
-        return WorkOrder.of(unit, self.inputs).model_dump_json()
+        return WorkOrder.of(unit, self.inputs, self.halved).model_dump_json()
 
     def note(self, unit: Unit, outcome: Outcome) -> None:
         self.result.ran.update(outcome.ran)
         self.result.failed.update({key: (found[0], found[1]) for key, found in outcome.failed.items()})
         for key in outcome.ran:
             self.result.failed.pop(key, None)
-        failed = [f"{self.names.get(key, key)}: {found[0]}: {found[1]}" for key, found in outcome.failed.items()]
+        failed = [scrub(f"{self.names.get(key, key)}: {found[0]}: {found[1]}") for key, found in outcome.failed.items()]
         for text in outcome.notes:
-            self.reporter.note(text)
+            self.tell(text)
         self.reporter.finished([self.names.get(key, key) for key in outcome.ran], failed)
         for key in outcome.committed:
             for trial in self._waits.pop(key, ()):
@@ -107,21 +114,36 @@ class _Run:
     def say(self, key: str, fraction: float, words: str) -> None:
         self.reporter.stage(self.names.get(key, key), fraction, words)
 
-    def lost(self, unit: Unit) -> Outcome:
-        """A unit that took its worker down too often becomes a failure record of its first open stage."""
+    def tell(self, text: str) -> None:
+        self.reporter.note(scrub(text))
+
+    def reach_store(self) -> None:
+        """Return when the store answers; it is waited for as long as the grid's policy says."""
+        next(iter(self.ledger.store.list(Paths.grids)), None)
+
+    def give_up(self, unit: Unit, verdict: Verdict) -> Outcome:
+        """A unit that is not tried again becomes a failure record of the stage that it was at, or of its first open one."""
         done = tuple(node.key for node in unit.nodes if self.ledger.manifest(node.kind, node.key))
-        node = next((node for node in unit.nodes if node.key not in done), None)
-        if node is None:  # it died between its last commit and its report
+        still_open = [node for node in unit.nodes if node.key not in done]
+        if not still_open:  # it died between its last commit and its report
             return Outcome(committed=done)
-        message = "the worker died each time it ran this stage (killed, or out of memory)"
+        node = next((node for node in still_open if node.key == verdict.stage), still_open[0])
         self.ledger.record_failure(
-            Failure(kind=node.kind, key=node.key, error_class="preempted", message=message, host=socket.gethostname())
+            Failure(
+                kind=node.kind,
+                key=node.key,
+                error_class=verdict.error_class,
+                message=verdict.message,
+                traceback=verdict.trace,
+                host=verdict.host or socket.gethostname(),
+                tries=verdict.tries,
+            )
         )
-        return Outcome(committed=done, failed={node.key: ("preempted", message)})
+        return Outcome(committed=done, failed={node.key: (verdict.error_class, verdict.message)})
 
     def block(self, queue: Queue) -> None:
         """A `blocked` record for the first stage of each unit that will not run, unless it has one already."""
-        known = {failure.key for failure in self.ledger.failures() if failure.error_class == "blocked"}
+        known = {failure.key for failure in newest(self.ledger.failures()).values() if failure.error_class == "blocked"}
         for unit, cause in queue.blocked.values():
             node = unit.nodes[0]
             if not cause or node.key in known:
@@ -167,7 +189,7 @@ def run_plan(
         with ExitStack() as stack:
             scratch = stack.enter_context(closing(scratch_of(run_name())))
             _rounds(run, missing, scratch)
-    still_open = {node.key for node in _missing(plan, ledger)} if missing else set()
+    still_open = {node.key for node in _missing(plan, run.ledger)} if missing else set()
     run.result.reused = total - len(run.result.ran | still_open)
     run.result.failed = {key: found for key, found in run.result.failed.items() if key in still_open}  # not what another driver made
     run.result.states = _final_states(run, still_open)
@@ -252,7 +274,7 @@ def _worth_trying(run: _Run, missing: list[Node]) -> list[Node]:
 
 def _final_states(run: _Run, still_open: set[str]) -> dict[str, TrialState]:
     committed = {node.key for node in run.plan.nodes()} - still_open
-    failures = {failure.key: failure for failure in run.ledger.failures()} if still_open else {}
+    failures = newest(run.ledger.failures()) if still_open else {}
     states = trial_states(run.plan, committed, failures)
     for trial in run.plan.trials:
         if states[trial.key].state in ("failed", "blocked"):

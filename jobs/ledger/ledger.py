@@ -160,6 +160,9 @@ class Ledger:
         """Every failed attempt on record, by kind, key and attempt."""
         return self._failures.all()
 
+    def mark_tried_again(self, failure: Failure) -> None:
+        self._failures.mark_tried_again(failure)
+
     def clear_failures(self, kind: str, key: str) -> None:
         self._failures.clear(kind, key)
 

@@ -17,6 +17,8 @@ from jobs.store.protocol import Entry, Stored, Unfinished, checked_name, checked
 
 _CHUNK = 1 << 20
 _LOCKS = 64
+_STALE_PART_S = 24 * 3600
+_LASTING = {errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EROFS}
 _HINTS = {
     errno.EACCES: "check who may read and write the folder",
     errno.EPERM: "the file system must allow hard links; choose another folder, or an s3:// store",
@@ -218,4 +220,5 @@ def _translated(name: str, url: str) -> Iterator[None]:
         raise AlreadyExists(f"the store {url} has {name} already") from None
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "check the folder and run again")
-        raise OutOfReach(f"the store {url} cannot be used: {error.strerror or error} at {name}; {hint}") from error
+        told = f"the store {url} cannot be used: {error.strerror or error} at {name}; {hint}"
+        raise OutOfReach(told, passing=error.errno not in _LASTING) from error

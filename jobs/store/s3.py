@@ -220,11 +220,12 @@ class S3Store:
     def _out_of_reach(self, name: str, error: Exception) -> OutOfReach:
         at = f"the store {self.url} at {self._client.meta.endpoint_url}"
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
-            return OutOfReach(f"{at}: no complete credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role")
+            told = f"{at}: no complete credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
+            return OutOfReach(told, passing=False)
         if isinstance(error, ClientError):
             code, status = _code(error)
             hint = _HINTS.get(code) or _HINTS.get(status) or "look at the server's log"
-            return OutOfReach(f"{at} refused {name or 'the bucket'}: {code}; {hint}")
+            return OutOfReach(f"{at} refused {name or 'the bucket'}: {code}; {hint}", passing=not {code, status} & _HINTS.keys())
         return OutOfReach(
             f"{at} does not answer ({type(error).__name__}); check AWS_ENDPOINT_URL_S3, the network, and that the server runs"
         )

@@ -19,7 +19,11 @@ OPTIONS = {
     "grids": {"--json"},
     "run": {
         *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
-        *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
+        *("--keep", "--gradient-checkpointing", "--checkpoint-every", "--no-tracking", "--json"),
+    },
+    "retry": {
+        *("--profile", "--only", "--trials", "--set", "--store", "--tracking", "--local", "--address"),
+        *("--no-tracking", "--dry-run", "--json"),
     },
     "status": {"--profile", "--set", "--store", "--json"},
     "results": {
@@ -133,6 +137,12 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["plan", "quickstrat"], 2, "quickstart"),
         (["plan", "smoke", "--set", "sead=1"], 2, "seed"),
         (["run", "smoke", "--workers", "0"], 2, "workers"),
+        (["run", "smoke", "--checkpoint-every", "-1"], 2, "checkpoint-every"),
+        (["retry", "smoke", "--only", "blocked"], 2, "transient"),
+        (["retry", "smoke", "--set", "gpu_shar=1"], 2, 'did you mean "gpu_share"'),
+        (["retry", "smoke", "--set", "gpu_share=much"], 2, "gpu_share: got"),
+        (["retry", "smoke", "--trials", "metod=lora"], 2, 'did you mean "method"'),
+        (["retry", "smoke", "--trials", "method=lore"], 2, "fits no trial of smoke"),
         (["run", "smoke", "--store", "ftp://x"], 2, "s3://"),
         (["results", "smoke", "--format", "xml"], 2, "parquet"),
         (["nonsense"], 2, "nonsense"),
