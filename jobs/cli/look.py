@@ -28,12 +28,14 @@ FORMATS = ("table", "csv", "json", "parquet", "markdown", "latex")
 @store_option
 @json_option
 def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
-    """Trials of GRID by state, and failures by class with the first line of each message."""
+    """Trials of GRID by state, failures by class with the first line of each message, and who runs it."""
     from dashboards import status as view
+    from jobs.runs.shown import shown, told
 
-    plan = load_plan(grid, sets, profile)
-    found = view.status(plan, open_ledger(store, look_only=True))
-    click.echo(json.dumps(found) if as_json else view.text(plan, found))
+    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    found = view.status(plan, ledger)
+    runs = shown(ledger.store, plan.grid)
+    click.echo(json.dumps(found | {"runs": runs}) if as_json else "\n".join([view.text(plan, found), *told(runs)]))
 
 
 @click.command()

@@ -11,7 +11,10 @@ from typing import NoReturn
 
 import click
 
+from jobs.cli.attach import attach
+from jobs.cli.cancel import cancel
 from jobs.cli.data import data
+from jobs.cli.detach import drive
 from jobs.cli.doctor import doctor
 from jobs.cli.look import report, results, show, status
 from jobs.cli.plan import grids, plan
@@ -39,7 +42,7 @@ def s2l() -> None:
     """
 
 
-for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain):
+for command in (plan, grids, run, attach, cancel, drive, status, results, show, report, verify, sync, doctor, data, pretrain):
     s2l.add_command(command)
 
 

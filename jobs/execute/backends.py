@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import InputError, OutOfReach
+from jobs.execute.limits import Gate
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
+
+if TYPE_CHECKING:
+    from jobs.execute.stage_runner import Worker
 
 
 class Running(Protocol):
@@ -19,6 +23,7 @@ class Running(Protocol):
 
     options: RunOptions
     inputs: dict[str, str]
+    gate: Gate
 
     def order_of(self, unit: Unit) -> str: ...
 
@@ -35,7 +40,7 @@ class LocalBackend:
     def __init__(self, run: Running, scratch: Path) -> None:
         self._run = run
         self._scratch = scratch
-        self._worker: Any = None
+        self._worker: Worker | None = None
 
     def __enter__(self) -> LocalBackend:
         return self
@@ -46,13 +51,17 @@ class LocalBackend:
 
     def run_here(self, queue: Queue, unit: Unit) -> None:
         from jobs.execute.stage_runner import run_order
+
+        outcome = run_order(WorkOrder.of(unit, self._run.inputs), self._made(), self._run.say)
+        queue.finish(unit.id, outcome)
+        self._run.note(unit, outcome)
+
+    def _made(self) -> Worker:
         from jobs.execute.worker_setup import make_worker
 
         if self._worker is None:
             self._worker = make_worker(self._settings(self._run.options.gpu_share))
-        outcome = run_order(WorkOrder.of(unit, self._run.inputs), self._worker, self._run.say)
-        queue.finish(unit.id, outcome)
-        self._run.note(unit, outcome)
+        return self._worker
 
     def _settings(self, gpu_share: float | None) -> dict[str, Any]:
         options = self._run.options
@@ -65,6 +74,8 @@ class LocalBackend:
         }
 
     def run(self, queue: Queue) -> None:
+        share = self._run.options.gpu_share
+        self._run.gate.offer(gpus=(1.0 if share is None else share) if self._made().device != "cpu" else 0.0, slots=1)
         while (unit := queue.take()) is not None:
             self.run_here(queue, unit)
 
@@ -91,11 +102,12 @@ class RayBackend(LocalBackend):
         share = asked if asked is not None else float(self._gpus >= 1)
         if share > self._gpus:  # Tune would wait for them without end
             raise InputError(f"a trial is to take {share:g} GPUs, and there are {self._gpus:g}; leave --gpu-share out, or make it smaller")
+        slots = max(1, int(self._gpus / share)) if share else self._slots
+        self._run.gate.offer(gpus=share, slots=slots)
         board = board_class().remote()
-        reader = BoardReader(board, self._run.say)
+        reader = BoardReader(board, self._run.say, self._run.gate.is_closed)
         reader.start()
         setup = self._settings(share) | {"board": board}
-        slots = max(1, int(self._gpus / share)) if share else self._slots
         try:
             TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, gpu_share=share, temp=self._scratch / "tune").run(
                 queue, self._run.note, self._run.lost

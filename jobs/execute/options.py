@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from jobs.execute.limits import Limits
 from jobs.ledger.retention import Keep
 
 
@@ -19,6 +20,7 @@ class RunOptions:
         gpu_share: GPUs of one unit; None: one where there are GPUs.
         keep: which weights stay in the store when all that hangs on them is committed (jobs.ledger.retention).
         gradient_checkpointing: shakes hold less in memory and compute more.
+        limits: what the run may use, and when it ends.
         stages: the package with a file for each kind of stage; benchmarks of the driver put one in its place whose stages do nothing.
     """
 
@@ -29,4 +31,5 @@ class RunOptions:
     gpu_share: float | None = None
     keep: Keep = "all"
     gradient_checkpointing: bool = False
+    limits: Limits = field(default_factory=Limits)
     stages: str = "jobs.stages"

@@ -51,6 +51,37 @@ class Silent:
     def close(self) -> None: ...
 
 
+class Both:
+    """Reports to two."""
+
+    def __init__(self, one: Reporter, other: Reporter) -> None:
+        self._all = (one, other)
+
+    def begin(self, total: int, reused: int) -> None:
+        for reporter in self._all:
+            reporter.begin(total, reused)
+
+    def again(self, left: int) -> None:
+        for reporter in self._all:
+            reporter.again(left)
+
+    def stage(self, name: str, fraction: float, words: str) -> None:
+        for reporter in self._all:
+            reporter.stage(name, fraction, words)
+
+    def finished(self, names: list[str], failed: list[str]) -> None:
+        for reporter in self._all:
+            reporter.finished(names, failed)
+
+    def note(self, text: str) -> None:
+        for reporter in self._all:
+            reporter.note(text)
+
+    def close(self) -> None:
+        for reporter in self._all:
+            reporter.close()
+
+
 class Terminal:
     """A live picture on a terminal, plain lines in a log."""
 
@@ -141,6 +172,13 @@ def board_class() -> Any:
     class Board:
         def __init__(self) -> None:
             self._news: dict[str, tuple[float, str]] = {}
+            self._open = True
+
+        def close(self) -> None:
+            self._open = False
+
+        def is_open(self) -> bool:
+            return self._open
 
         def tell(self, key: str, fraction: float, words: str) -> None:
             self._news[key] = (fraction, words)
@@ -152,13 +190,26 @@ def board_class() -> Any:
     return Board
 
 
-class BoardReader(threading.Thread):
-    """Carries news from the board to a reporter until stopped."""
+def is_open(board: Any) -> bool:
+    """Whether a unit may still begin: workers ask when they are about to. A board that does not answer is no reason to stop."""
+    import ray
 
-    def __init__(self, board: Any, tell: Callable[[str, float, str], None]) -> None:
+    if board is None:
+        return True
+    try:
+        return bool(ray.get(board.is_open.remote(), timeout=NEWS_WAIT_S))
+    except Exception:  # the board is a comfort: a run goes on without it
+        return True
+
+
+class BoardReader(threading.Thread):
+    """Carries news from the board to a reporter until stopped, and to the board that nothing may begin any more."""
+
+    def __init__(self, board: Any, tell: Callable[[str, float, str], None], closed: Callable[[], bool] = lambda: False) -> None:
         super().__init__(daemon=True, name="s2l-board")
         self._board = board
         self._tell = tell
+        self._closed = closed
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -166,6 +217,8 @@ class BoardReader(threading.Thread):
 
         while not self._stopping.wait(NEWS_EVERY_S):
             try:
+                if self._closed():
+                    self._board.close.remote()
                 news = ray.get(self._board.news.remote(), timeout=NEWS_WAIT_S)
             except Exception as error:  # the board is a comfort: a run goes on without it
                 print(f"progress is not shown: {error}", file=sys.stderr)

@@ -52,6 +52,9 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         if unit_id is None:
             return
         unit = self._queue.running[unit_id]
+        if result and result.get("put_off"):
+            self._queue.give_back(unit_id, begun=False)
+            return
         if error or not result or "outcome" not in result:
             self._losses[unit_id] += 1
             if self._losses[unit_id] < self._max_lost:

@@ -63,6 +63,7 @@ class _Unit:
 
 def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     """Run a unit's stages and commit each. A failed stage becomes a ledger record; its children in the unit are not tried."""
+    started = time.perf_counter()
     unit = _Unit(worker, order, say)
     for group in _groups(order):
         nodes = [node for node in (_node(unit, index) for index in group) if node is not None]
@@ -73,7 +74,8 @@ def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     committed = tuple(key for key in inside if key in unit.manifests)
     notes = tuple(dict.fromkeys(worker.notes))
     worker.notes.clear()
-    return Outcome(committed, tuple(unit.ran), unit.failed, tuple(unit.busy), tuple(unit.redo), notes)
+    seconds = time.perf_counter() - started
+    return Outcome(committed, tuple(unit.ran), unit.failed, tuple(unit.busy), tuple(unit.redo), notes, seconds)
 
 
 def _groups(order: WorkOrder) -> Iterator[list[int]]:

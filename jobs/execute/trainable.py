@@ -9,6 +9,7 @@ from typing import Any
 from ray.tune import Trainable
 
 from jobs.execute.order import WorkOrder
+from jobs.execute.progress import is_open
 from jobs.execute.stage_runner import Worker, run_order
 
 _WORKER: Worker | None = None  # one per process: it outlives the trials that pass through the actor
@@ -32,6 +33,8 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         assert _WORKER is not None
+        if not is_open(self._board):  # it waited for its worker while the run was told to end
+            return {"put_off": True, "committed": 0, "done": True}
         outcome = run_order(WorkOrder.model_validate_json(self._order), _WORKER, self._say)
         return {"outcome": json.dumps(asdict(outcome)), "committed": len(outcome.committed), "done": True}
 
