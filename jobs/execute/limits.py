@@ -168,15 +168,18 @@ class Gate:
         if self._slots is not None and len(self._running) >= self._slots:
             return "slots", "every worker is at work"
         promised = sum(self._expected(other, since) for other, since in self._running.values())
-        needed = self._expected(unit, self._clock())
+        needed = self._mean(unit)
         if self._used + promised >= budget or self._used + promised + needed > budget:
             return "budget", self._told_budget(budget, unit, needed)
         return "", ""
 
     def _expected(self, unit: Unit, since: float) -> float:
         """Hours that a unit will have used: the mean of its kind so far, or what it has used when that is more."""
-        mean = self._means.get(_kind(unit), _Mean()).hours_each
-        return max(mean, self._hours(self._clock() - since))
+        return max(self._mean(unit), self._hours(self._clock() - since))
+
+    def _mean(self, unit: Unit) -> float:
+        """Hours that a unit of its kind took so far; 0 while none has ended."""
+        return self._means.get(_kind(unit), _Mean()).hours_each
 
     def _hours(self, seconds: float) -> float:
         return seconds / 3600.0 * (self._gpus or 1.0)

@@ -115,4 +115,5 @@ class Log(BaseModel):
 
 def new_run_id() -> str:
     """A name for a run; later ones sort after earlier ones."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+    now = time.time()
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{int(now * 1000) % 1000:03d}{secrets.token_hex(2)}"
