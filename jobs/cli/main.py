@@ -11,7 +11,10 @@ from typing import NoReturn
 
 import click
 
+from jobs.cli.attach import attach
+from jobs.cli.cancel import cancel
 from jobs.cli.data import data
+from jobs.cli.detach import drive
 from jobs.cli.diff import diff
 from jobs.cli.doctor import doctor
 from jobs.cli.gc import gc
@@ -47,7 +50,7 @@ def s2l() -> None:
 
 
 for command in (
-    *(plan, grids, run, retry, status, results, show, report, verify, sync, doctor, data, pretrain),
+    *(plan, grids, run, retry, attach, cancel, drive, status, results, show, report, verify, sync, doctor, data, pretrain),
     *(up, down, diff, gc, keygen),
 ):
     s2l.add_command(command)

@@ -10,6 +10,7 @@ import click
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jobs.cli.options import (
+    asked_again,
     grid_argument,
     json_option,
     load_plan,
@@ -20,8 +21,7 @@ from jobs.cli.options import (
     tracking_option,
     tracking_uri,
 )
-from jobs.cli.run import answer
-from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED, InputError
+from jobs.errors import EXIT_DONE, InputError
 from jobs.grid.messages import listed, unknown
 from jobs.grid.model import FIELDS
 from jobs.grid.read_spec import read_spec
@@ -32,9 +32,7 @@ from s2l_core.specs.base import Spec
 
 if TYPE_CHECKING:
     from jobs.again import Again
-    from jobs.execute.run import RunResult
     from jobs.ledger.ledger import Ledger
-    from jobs.plan import Plan
 
 CLASSES = tuple(name for name in get_args(ErrorClass) if name != "blocked")
 
@@ -95,6 +93,10 @@ def retry(
     memory a GPU of its own; `--trials domain=zorvik,method=lora` takes up some trials only.
     """
     from jobs.again import mark, select
+    from jobs.cli.driving import drive_run
+    from jobs.execute.options import RunOptions
+    from jobs.given import refuse_stand_ins
+    from jobs.runs.registry import Runs
 
     changed, axes = _sorted_out(sets)
     planned = load_plan(grid, axes, profile)
@@ -103,12 +105,23 @@ def retry(
     if dry_run or not (again.plan.trials or again.plan.pools):
         _tell(again, ledger, changed, as_json=as_json, dry_run=dry_run)
         return EXIT_DONE
+    refuse_stand_ins(again.plan)
     click.echo(f"s2l: {_words(again)}", err=True)
     mark(again, ledger)
-    result = _run(planned, again, ledger, changed, store_url(store), local, address, None if no_tracking else tracking_uri(tracking))
-    answer(again.plan, result, grid if profile is None else f"{grid} --profile {profile}", as_json)
-    whole = result.counts()["done"] == len(result.states) and not result.failed
-    return EXIT_DONE if whole else EXIT_TRIALS_FAILED
+    options = RunOptions(
+        store_url(store),
+        changed.workers,
+        local,
+        address or os.environ.get("RAY_ADDRESS"),
+        changed.gpu_share,
+        changed.keep,
+        changed.gradient_checkpointing,
+        micro_batch=changed.micro_batch,
+        checkpoint_every_s=changed.checkpoint_every,
+    )
+    own = Runs(ledger.store).begin(planned.grid, planned.grid_key)
+    uri = None if no_tracking else tracking_uri(tracking)
+    return drive_run(again.plan, ledger, options, own, tracking=uri, shown=asked_again(grid, profile), as_json=as_json, whole=planned)
 
 
 def _sorted_out(sets: tuple[str, ...]) -> tuple[Changed, tuple[str, ...]]:
@@ -128,45 +141,6 @@ def _sorted_out(sets: tuple[str, ...]) -> tuple[Changed, tuple[str, ...]]:
         return read_spec(Changed, options, "--set "), tuple(axes)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def _run(
-    planned: Plan, again: Again, ledger: Ledger, changed: Changed, store: str, local: bool, address: str | None, uri: str | None
-) -> RunResult:
-    from jobs.cli.artifacts import grid_artifacts, trial_artifacts
-    from jobs.execute.options import RunOptions
-    from jobs.execute.progress import Terminal
-    from jobs.execute.run import run_plan
-    from jobs.given import refuse_stand_ins
-    from jobs.ledger.failures import newest
-    from jobs.states import trial_states
-    from jobs.tracker.session import mirrored
-
-    refuse_stand_ins(again.plan)
-    options = RunOptions(
-        store,
-        changed.workers,
-        local,
-        address or os.environ.get("RAY_ADDRESS"),
-        changed.gpu_share,
-        changed.keep,
-        changed.gradient_checkpointing,
-        micro_batch=changed.micro_batch,
-        checkpoint_every_s=changed.checkpoint_every,
-    )
-    reporter = Terminal(planned.grid)
-    try:
-        plots, pages = trial_artifacts(ledger), grid_artifacts(planned, ledger)
-        with mirrored(planned, ledger, uri, reporter.note, artifacts=plots, grid_artifacts=pages) as on_trial:
-            if uri is not None:  # the grid's own run counts all its trials
-                committed = {key for kind in {node.kind for node in planned.nodes()} for key in ledger.committed(kind)}
-                states, ours = trial_states(planned, committed, newest(ledger.failures())), {trial.key for trial in again.plan.trials}
-                for trial in planned.trials:
-                    if trial.key not in ours:
-                        on_trial(trial, states[trial.key])
-            return run_plan(again.plan, ledger, options, reporter, on_trial)
-    finally:
-        reporter.close()
 
 
 def _words(again: Again) -> str:

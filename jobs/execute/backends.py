@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import InputError, OutOfReach, StoreLost
+from jobs.execute.limits import Gate
 from jobs.execute.losses import Losses, Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
@@ -20,6 +21,7 @@ from jobs.policy import RetryPolicy
 
 if TYPE_CHECKING:
     from jobs.execute.board import BoardReader, Story
+    from jobs.execute.worker import Worker
 
 
 class Running(Protocol):
@@ -29,6 +31,7 @@ class Running(Protocol):
     inputs: dict[str, str]
     policy: RetryPolicy
     halved: Mapping[str, int]
+    gate: Gate
 
     def order_of(self, unit: Unit) -> str: ...
 
@@ -49,7 +52,7 @@ class LocalBackend:
     def __init__(self, run: Running, scratch: Scratch) -> None:
         self._run = run
         self._scratch = scratch
-        self._worker: Any = None
+        self._worker: Worker | None = None
 
     def __enter__(self) -> LocalBackend:
         return self
@@ -60,15 +63,19 @@ class LocalBackend:
 
     def run_here(self, queue: Queue, unit: Unit) -> None:
         from jobs.execute.stage_runner import run_order
-        from jobs.execute.worker_setup import make_worker
 
-        if self._worker is None:
-            self._worker = make_worker(self._settings(self._run.options.gpu_share))
-        outcome = run_order(WorkOrder.of(unit, self._run.inputs), self._worker, self._run.say)
+        outcome = run_order(WorkOrder.of(unit, self._run.inputs), self._made(), self._run.say)
         if outcome.unreached:
             raise StoreLost(outcome.unreached)
         queue.finish(unit.id, outcome)
         self._run.note(unit, outcome)
+
+    def _made(self) -> Worker:
+        from jobs.execute.worker_setup import make_worker
+
+        if self._worker is None:
+            self._worker = make_worker(self._settings(self._run.options.gpu_share))
+        return self._worker
 
     def _settings(self, gpu_share: float | None) -> dict[str, Any]:
         options = self._run.options
@@ -84,6 +91,8 @@ class LocalBackend:
         }
 
     def run(self, queue: Queue) -> None:
+        share = self._run.options.gpu_share
+        self._run.gate.offer(gpus=(1.0 if share is None else share) if self._made().device != "cpu" else 0.0, slots=1)
         while (unit := queue.take()) is not None:
             self.run_here(queue, unit)
 
@@ -112,11 +121,19 @@ class RayBackend(LocalBackend):
         share = asked if asked is not None else float(self._gpus >= 1)
         if share > self._gpus:  # Tune would wait for them without end
             raise InputError(f"a trial is to take {share:g} GPUs, and there are {self._gpus:g}; leave --gpu-share out, or make it smaller")
+        slots = max(1, int(self._gpus / share)) if share else self._slots
+        self._run.gate.offer(gpus=share, slots=slots)
         board = beside_driver(board_class())
-        reader = BoardReader(board, self._run.say, hung_after_s=self._run.policy.hung.after_s, end_worker=end_remotely, say=self._run.tell)
+        reader = BoardReader(
+            board,
+            self._run.say,
+            closed=self._run.gate.is_closed,
+            hung_after_s=self._run.policy.hung.after_s,
+            end_worker=end_remotely,
+            say=self._run.tell,
+        )
         reader.start()
         setup = self._settings(share) | {"board": board}
-        slots = max(1, int(self._gpus / share)) if share else self._slots
         try:
             TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, gpu_share=share, temp=self._scratch.root / "tune").run(
                 queue, self._run.note, lambda unit, outcome: self._lost(unit, outcome, reader)

@@ -69,6 +69,13 @@ def board_class() -> Any:
     class Board:
         def __init__(self) -> None:
             self._news: dict[str, News] = {}
+            self._open = True
+
+        def close(self) -> None:
+            self._open = False
+
+        def is_open(self) -> bool:
+            return self._open
 
         def begin(self, run: str, unit: str, place: Place) -> None:
             self._of(run).begun = (unit, place)
@@ -93,11 +100,26 @@ def board_class() -> Any:
     return Board
 
 
+def is_open(board: Any) -> bool:
+    """Whether a unit may still begin: workers ask when they are about to. A board that does not answer is no reason to stop."""
+    import ray
+
+    if board is None:
+        return True
+    try:
+        return bool(ray.get(board.is_open.remote(), timeout=NEWS_WAIT_S))
+    except Exception:
+        return True
+
+
 class BoardReader(threading.Thread):
     """Carries news from the board to a reporter until stopped, knows the story of every unit that runs, and ends workers that hang.
 
+    It carries one word the other way: that nothing may begin any more.
+
     Args:
         tell: told (stage key, fraction, words).
+        closed: whether nothing may begin any more.
         hung_after_s: how long a unit may show no progress.
         end_worker: kills a process where it runs and gives its stacks back; raises when it cannot.
         say: told of workers that were ended, in words.
@@ -108,6 +130,7 @@ class BoardReader(threading.Thread):
         board: Any,
         tell: Callable[[str, float, str], None],
         *,
+        closed: Callable[[], bool] = lambda: False,
         hung_after_s: float,
         end_worker: Callable[[Place], str],
         say: Callable[[str], None],
@@ -115,6 +138,7 @@ class BoardReader(threading.Thread):
     ) -> None:
         super().__init__(daemon=True, name="s2l-board")
         self._board, self._tell, self._end_worker, self._say, self._clock = board, tell, end_worker, say, clock
+        self._closed = closed
         self._hung_after_s = hung_after_s
         self._stories: dict[str, Story] = {}
         self._lock = threading.Lock()
@@ -124,6 +148,8 @@ class BoardReader(threading.Thread):
     def run(self) -> None:
         while not self._stopping.wait(NEWS_EVERY_S):
             try:
+                if self._closed():
+                    self._board.close.remote()
                 self.collect()
                 self._end_the_silent()
             except Exception as error:  # a run goes on without its news

@@ -49,6 +49,37 @@ class Silent:
     def close(self) -> None: ...
 
 
+class Both:
+    """Reports to two."""
+
+    def __init__(self, one: Reporter, other: Reporter) -> None:
+        self._all = (one, other)
+
+    def begin(self, total: int, reused: int) -> None:
+        for reporter in self._all:
+            reporter.begin(total, reused)
+
+    def again(self, left: int) -> None:
+        for reporter in self._all:
+            reporter.again(left)
+
+    def stage(self, name: str, fraction: float, words: str) -> None:
+        for reporter in self._all:
+            reporter.stage(name, fraction, words)
+
+    def finished(self, names: list[str], failed: list[str]) -> None:
+        for reporter in self._all:
+            reporter.finished(names, failed)
+
+    def note(self, text: str) -> None:
+        for reporter in self._all:
+            reporter.note(text)
+
+    def close(self) -> None:
+        for reporter in self._all:
+            reporter.close()
+
+
 class Terminal:
     """A live picture on a terminal, plain lines in a log."""
 

@@ -52,6 +52,9 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         if unit_id is None:
             return
         unit = self._queue.running[unit_id]
+        if result and result.get("put_off"):
+            self._queue.give_back(unit_id, begun=False)
+            return
         given = Outcome(**json.loads(result["outcome"])) if result and "outcome" in result and not error else None
         outcome = self._ask(unit, given) if given is None or given.unreached else given
         if outcome is None or outcome.preempted:

@@ -25,6 +25,7 @@ __all__ = ["Worker", "run_order"]
 
 def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     """Run a unit's stages and commit each. A failed stage becomes a ledger record; its children in the unit are not tried."""
+    started = time.perf_counter()
     unit = UnitState(worker, order, say)
     preempted, unreached = False, ""
     try:
@@ -40,7 +41,8 @@ def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     committed = tuple(key for key in inside if key in unit.manifests)
     notes = tuple(dict.fromkeys(scrub(note) for note in worker.notes))
     worker.notes.clear()
-    return Outcome(committed, tuple(unit.ran), unit.failed, tuple(unit.busy), tuple(unit.redo), notes, preempted, unreached)
+    seconds = time.perf_counter() - started
+    return Outcome(committed, tuple(unit.ran), unit.failed, tuple(unit.busy), tuple(unit.redo), notes, preempted, unreached, seconds)
 
 
 def _run_group(unit: UnitState, group: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from jobs.execute.board import is_open
 from jobs.execute.leaving import Notice, leave, place_here, stacks_on_request
 from jobs.execute.order import WorkOrder
 from jobs.execute.stage_runner import Worker, run_order
@@ -42,6 +43,8 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         assert _WORKER is not None
         assert _NOTICE is not None
+        if not is_open(self._board):  # it waited for its worker while the run was told to end
+            return {"put_off": True, "committed": 0, "done": True}
         order, run = WorkOrder.model_validate_json(self._order), uuid.uuid4().hex
         _NOTICE.busy = True
         self._tell_board("begin", run, order.unit, place_here(_STACKS))
