@@ -20,7 +20,11 @@ OPTIONS = {
     "run": {
         *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
         *("--keep", "--gradient-checkpointing", "--checkpoint-every", "--no-tracking", "--json"),
+        *("--max-gpus", "--until", "--budget", "--detach", "--dashboard", "--cluster-python"),
     },
+    "attach": {"--profile", "--run", "--store", "--dashboard", "--json"},
+    "cancel": {"--profile", "--run", "--store", "--now", "--json"},
+    "drive": {"--store"},
     "retry": {
         *("--profile", "--only", "--trials", "--set", "--store", "--tracking", "--local", "--address"),
         *("--no-tracking", "--dry-run", "--json"),
