@@ -13,7 +13,7 @@ from typing import Protocol, get_args
 from jobs.graph import Node
 from jobs.grid.shapes import OLD_NAMES, weight_shapes
 from jobs.ledger.manifest import Manifest
-from jobs.ledger.retention import WEIGHTS, droppable
+from jobs.ledger.retention import droppable
 from jobs.plan import Plan
 from jobs.stages.specs import BaseStage, FolderModel, PackagedModel, ShakeStage
 from s2l_core.specs.adapters import (
@@ -115,7 +115,7 @@ class _Same:
 def _measured(manifest: Manifest | None) -> Weights | None:
     if manifest is None:
         return None
-    whole = sum(payload.size for payload in manifest.payloads if payload.name.endswith(WEIGHTS))
+    whole = sum(payload.size for payload in droppable(manifest, "none"))
     dense = sum(payload.size for payload in droppable(manifest, "small"))
     return Weights(dense, whole - dense)
 
