@@ -13,7 +13,7 @@ from typing import Protocol, get_args
 from jobs.graph import Node
 from jobs.grid.shapes import OLD_NAMES, weight_shapes
 from jobs.ledger.manifest import Manifest
-from jobs.ledger.retention import WEIGHTS, droppable
+from jobs.ledger.retention import droppable
 from jobs.plan import Plan
 from jobs.stages.specs import BaseStage, FolderModel, PackagedModel, ShakeStage
 from s2l_core.specs.adapters import (
@@ -74,9 +74,12 @@ class CommittedShakes(Protocol):
 def stored_bytes(plan: Plan, ledger: CommittedShakes) -> StoredBytes:
     """The bytes of each policy: measured where the ledger holds a shake of equal shape, else computed from the base's headers."""
     shakes = [node for node in plan.nodes() if isinstance(node.spec, ShakeStage)]
-    alike = Counter(_alike(node) for node in shakes)
+    same = _Same()
+    shapes = [same.of(node) for node in shakes]
+    alike = Counter(shapes)
     done = ledger.committed("shake") if shakes else set()
-    examples = {_alike(node): node for node in shakes} | {_alike(node): node for node in shakes if node.key in done}
+    examples = dict(zip(shapes, shakes, strict=True))
+    examples |= {shape: node for shape, node in zip(shapes, shakes, strict=True) if node.key in done}
     bases: dict[str, BaseShapes | None] = {}
     dense = small = measured = unknown = 0
     for shape, number in alike.items():
@@ -91,17 +94,28 @@ def stored_bytes(plan: Plan, ledger: CommittedShakes) -> StoredBytes:
     return StoredBytes(0, small, dense + small, len(shakes), measured, unknown)
 
 
-def _alike(node: Node) -> tuple[str, tuple[AdapterSpec, ...]]:
-    base = node.parent("base")
-    assert base is not None
-    assert isinstance(node.spec, ShakeStage)
-    return base.key, node.spec.adapters
+class _Same:
+    """Tells shakes of one base and with equal adapters by a small value; hashing ten thousand specs would take seconds."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[tuple[int, ...], int] = {}
+        self._numbers: dict[tuple[AdapterSpec, ...], int] = {}
+
+    def of(self, node: Node) -> tuple[str, int]:
+        base = node.parent("base")
+        assert base is not None
+        assert isinstance(node.spec, ShakeStage)
+        adapters = node.spec.adapters
+        ids = tuple(map(id, adapters))  # specs of a plan live as long as it does
+        if ids not in self._by_id:
+            self._by_id[ids] = self._numbers.setdefault(adapters, len(self._numbers))
+        return base.key, self._by_id[ids]
 
 
 def _measured(manifest: Manifest | None) -> Weights | None:
     if manifest is None:
         return None
-    whole = sum(payload.size for payload in manifest.payloads if payload.name.endswith(WEIGHTS))
+    whole = sum(payload.size for payload in droppable(manifest, "none"))
     dense = sum(payload.size for payload in droppable(manifest, "small"))
     return Weights(dense, whole - dense)
 

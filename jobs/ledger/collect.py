@@ -17,6 +17,7 @@ from jobs.store.protocol import Entry, KeepsUnfinished, ObjectStore
 
 Say = Callable[[str], None]
 _THREADS = 8
+_SAID_EVERY = 2000
 _OF_STAGES: tuple[Category, ...] = ("stages", "failures")
 _PLAIN: tuple[Category, ...] = ("dropped", "quarantine", "probe")
 
@@ -99,8 +100,8 @@ def _keys_in(name: str) -> list[str]:
 
 
 def _delete(store: ObjectStore, category: Category, entries: list[Entry], say: Say) -> None:
-    if not entries:
-        return
-    say(f"removing {len(entries):,} of {category.replace('_', ' ')}")
     with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(lambda entry: store.delete(entry.name), entries))
+        for start in range(0, len(entries), _SAID_EVERY):
+            part = entries[start : start + _SAID_EVERY]
+            say(f"removing {category.replace('_', ' ')} {start + 1:,} to {start + len(part):,} of {len(entries):,}")
+            list(pool.map(lambda entry: store.delete(entry.name), part))

@@ -27,6 +27,7 @@ Category = Literal[
     "stages", "stage_blobs", "orphan_blobs", "failures", "progress", "leases", "dropped", "quarantine", "probe", "unfinished", "grids"
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
+_SAID_EVERY = 2000
 _BLOB = re.compile(r"blobs/[0-9a-f]{2}/([0-9a-f]{64})")
 
 
@@ -134,8 +135,7 @@ class _Look:
     def stages(self, *, everything: bool) -> None:
         """Manifests and failure records that no grid reaches, with all that what is kept was computed from."""
         entries = {entry.name: entry for entry in self.store.list(Paths.manifests)}
-        self.say(f"reading {len(entries):,} manifests")
-        manifests, _ = read_manifests(self.store, list(entries))
+        manifests = self._read(list(entries))
         self.result.seen = set(entries)
         self.manifests = {manifest.key: manifest for manifest in manifests}
         own = (manifest for manifest in manifests if everything or self._stays(manifest.key, entries[_place(manifest)]))
@@ -199,6 +199,15 @@ class _Look:
             self.result.unfinished = [one for one in self.store.unfinished() if self.result.now - one.modified > enough]
         except OutOfReach as error:  # a key may be allowed everything but this
             self.result.kept.append(f"unfinished uploads cannot be looked at: {error}")
+
+    def _read(self, names: list[str]) -> list[Manifest]:
+        """Those that are manifests; what is garbled is for `verify` to name."""
+        found: list[Manifest] = []
+        for start in range(0, len(names), _SAID_EVERY):
+            part = names[start : start + _SAID_EVERY]
+            self.say(f"reading manifests {start + 1:,} to {start + len(part):,} of {len(names):,}")
+            found += read_manifests(self.store, part)[0]
+        return found
 
     def _is_over(self, entry: Entry, record: LeaseRecord | None) -> bool:
         gone = record is not None and record.holder.is_gone()

@@ -44,6 +44,6 @@ def other_key(store: ObjectStore, key_id: str, ours: str) -> InputError:
 
 def holds_plain(store: ObjectStore) -> InputError:
     return InputError(
-        f"the store {store.url} holds objects that are not encrypted, and a key is set: the two are not mixed; "
+        f"the store {store.url} holds objects that are not encrypted (there is no {NAME}), and a key is set: the two are not mixed; "
         "unset S2L_ENCRYPTION_KEY and S2L_ENCRYPTION_KEY_FILE, or name another store with --store"
     )

@@ -101,3 +101,13 @@ def test_a_grid_to_forget_is_unregistered(case: DirtyCase) -> None:
     assert case.grids == [Registered(f"grids/old/{'1' * 64}.json", "old", "1" * 64, {"grid": "old", "grid_key": "1" * 64})]
     collect(case.ledger, case.look(), case.grids)
     assert case.ledger.grids() == []
+
+
+def test_long_work_says_where_it_is(case: DirtyCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    for module in ("garbage", "collect"):
+        monkeypatch.setattr(f"jobs.ledger.{module}._SAID_EVERY", 2)
+    found = garbage(case.ledger, {case.data.key}, now=case.now, say=said.append)
+    collect(case.ledger, found, case.grids, said.append)
+    assert {"reading manifests 1 to 2 of 4", "reading manifests 3 to 4 of 4"} <= set(said)
+    assert {"removing stages 1 to 2 of 3", "removing stages 3 to 3 of 3"} <= set(said)

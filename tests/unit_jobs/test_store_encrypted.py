@@ -188,7 +188,7 @@ def test_another_key_none_and_a_plain_store_with_a_key_are_refused_before_anythi
             assert TEXT not in str(caught.value)
         assert {entry.name: open_bare(url).get(entry.name).data for entry in open_bare(url).list("")} == before
 
-    refused(plain, "holds objects that are not encrypted, and a key is set")
+    refused(plain, r"holds objects that are not encrypted \(there is no encryption.json\), and a key is set")
     monkeypatch.setenv("S2L_ENCRYPTION_KEY", new_key())
     refused(encrypted, r"encrypted with another key \(id [0-9a-f]{32}\)")
     monkeypatch.delenv("S2L_ENCRYPTION_KEY")
