@@ -13,8 +13,8 @@ import pytest
 
 from jobs.execute.leaving import EXIT_PREEMPTED
 from tests.s2l_process import ROOT, wait_for
-from tests.unruly_runs import Unruly
 from tests.unruly.shake import STEPS
+from tests.unruly_runs import Unruly
 
 pytestmark = pytest.mark.slow
 
