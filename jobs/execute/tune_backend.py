@@ -42,7 +42,7 @@ class TuneBackend:
         """
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(2 * self.slots))
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, 2 * self.slots)))  # a cluster may begin with no node at all
         os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
         os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "0")
         os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from jobs.errors import AlreadyExists, Conflict, OutOfReach, Preempted, StoreLost
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.patient import patient
 from jobs.policy import Transient
+from jobs.store import folder as folder_module
 from jobs.store.folder import FolderStore
 from jobs.store.patient import PatientStore
 from jobs.store.protocol import ObjectStore
+from jobs.store.s3 import S3Store
 from tests.failing_store import FailingStore
 from tests.ledger_cases import chain, leave
 
@@ -177,3 +181,32 @@ def test_heartbeats_do_not_wait_and_one_whose_answer_was_lost_is_no_loss_of_the_
     assert renewed.record.beat == 1
     leases.release(renewed)
     assert leases.held() == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "passing"), [(errno.ENOSPC, True), (errno.ESTALE, True), (errno.EIO, True), (errno.EACCES, False), (errno.EROFS, False)]
+)
+def test_a_full_disk_may_pass_and_a_lack_of_permission_does_not(number: int, passing: bool, folder: FolderStore) -> None:
+    with pytest.raises(OutOfReach) as caught, folder_module._translated("a", folder.url):
+        raise OSError(number, "told to fail")
+    assert caught.value.passing is passing
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "passing"),
+    [
+        ("SlowDown", 503, True),
+        ("InternalError", 500, True),
+        ("AccessDenied", 403, False),
+        ("NoSuchBucket", 404, False),
+        ("Odd", 403, False),
+    ],
+)
+def test_what_a_bucket_refuses_does_not_pass_and_what_it_cannot_do_now_may(
+    code: str, status: int, passing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    error = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")  # type: ignore[typeddict-item]
+    assert S3Store("bucket")._out_of_reach("a", error).passing is passing
+    assert S3Store("bucket")._out_of_reach("a", EndpointConnectionError(endpoint_url="http://127.0.0.1:9")).passing
