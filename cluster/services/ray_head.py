@@ -17,11 +17,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from cluster.ray_node import LONGEST_TEMP
 from cluster.services.ports import check_free, free_ports, is_free, is_loopback
 from cluster.services.process import command_line, log_tail, members, send, spawn, starts_or_runs, wait_until_gone, write_private
 
-LONGEST_TEMP = 40
-"""Ray adds about 65 characters to it, and a Unix socket's path ends at 107."""
 _STATE = "ray-head.json"
 _OBJECTS = 200 * 1024 * 1024
 """Bytes of shared memory for Ray's objects; S2L's are small."""

@@ -37,7 +37,7 @@ def on_every_node(
             question = Question(store_url, nonce, tracking if tracking.partition("://")[0] in SERVERS else "")
             return found + _ask_all(question, timeout_s)
     except (ConnectionError, RuntimeError, ValueError) as error:  # Ray's own refusals (token, version of Python or Ray) are RuntimeErrors
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        words = " ".join(str(error).split())[:300] or type(error).__name__
         mend = "start the cluster, check --address and RAY_AUTH_TOKEN; Python and Ray must be the same on all nodes"
         return [Check("ray", "failed", f"{address}: {words}", mend)]
 
