@@ -25,6 +25,8 @@ _STATE = "ray-head.json"
 _OBJECTS = 200 * 1024 * 1024
 """Bytes of shared memory for Ray's objects; S2L's are small."""
 _START_S, _STOP_S = 240.0, 30.0
+_TRIES, _TOO_SLOW = 3, "timed out during startup"
+"""Ray gives its own parts 30 s, whatever else the machine has to do."""
 _OURS = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS")
 
 
@@ -105,11 +107,16 @@ def start(
     before = find(folder)
     if before is not None and before.is_running() and _comes_up(before):
         return before  # and one that ends instead has lost a part, such as its raylet, a moment ago
-    head = launch(before)
-    if not _comes_up(head):
+    for tries_left in reversed(range(_TRIES)):
+        head = launch(before)
+        if _comes_up(head):
+            return head
         stop(head, at_once=True)
-        raise RuntimeError(f"the Ray head in {folder} does not come up; its log ends with:\n{log_tail(folder / 'ray-head.log')}")
-    return head
+        why = log_tail(folder / "ray-head.log")
+        if not tries_left or _TOO_SLOW not in why:
+            raise RuntimeError(f"the Ray head in {folder} does not come up; its log ends with:\n{why}")
+        before = head
+    raise AssertionError("unreachable")
 
 
 def _comes_up(head: RayHead) -> bool:
