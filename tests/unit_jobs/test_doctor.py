@@ -83,6 +83,12 @@ def test_a_full_disk_is_a_warning() -> None:
     assert judged(disk=("/tmp", 1.0))["disk"].state == "warning"
 
 
+def test_nodes_that_share_an_address_are_told_apart() -> None:
+    pairs = (("10.0.0.2", "a" * 56), ("10.0.0.3", "b" * 56), ("10.0.0.3", "c" * 56))
+    found = nodes._names([{"NodeManagerAddress": address, "NodeID": number} for address, number in pairs])
+    assert list(found.values()) == ["10.0.0.2", "10.0.0.3 (bbbbbbbb)", "10.0.0.3 (cccccccc)"]
+
+
 # --- clocks ---
 
 
