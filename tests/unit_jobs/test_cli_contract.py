@@ -157,6 +157,9 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["verify", "--store", "s3://bucket/prefix"], 4, "s3"),
         (["verify", "--store", "no-such-store"], 2, "there is nothing in the store"),
         (["plan", "smoke", "--store", "/dev/null/store"], 2, "/dev/null is a file"),
+        (["up", "--host", "0.0.0.0"], 2, "such as 10.0.0.5"),
+        (["up", "--without", "redis"], 2, "mlflow"),
+        (["up", "--s3-port", "60000"], 2, "choose one up to 55535"),
     ],
 )
 def test_bad_input_ends_with_its_exit_code_and_says_what_to_do(home: Home, args: list[str], code: int, said: str) -> None:
