@@ -114,7 +114,7 @@ def test_a_grid_on_three_nodes_ends_as_in_one_process(slurm: SlurmCluster, submi
 
 
 def test_a_lost_node_ends_neither_the_job_nor_the_grid(slurm: SlurmCluster, submitted: Submitted, expected: tuple[bytes, int]) -> None:
-    submitted.submit()
+    submitted.submit(RAY_gcs_rpc_server_reconnect_timeout_s="15")
     submitted.wait_for_stages(3)
     first = submitted.slurm.job(submitted.number)["BatchHost"]
     lost = next(name for name in reversed(slurm.hosts) if name != first)
@@ -139,7 +139,7 @@ def test_when_the_first_node_is_lost_the_job_begins_again_and_goes_on(
     slurm.lose(first)
     kept = submitted.home.manifests()
     slurm.ask("scontrol", "update", f"nodename={first}", "state=down", "reason=lost")
-    wait_for(lambda: submitted.state() != "RUNNING", "the job to be taken from the lost node", timeout=180)
+    wait_for(lambda: submitted.state() != "RUNNING", "the job to be taken from the lost node", timeout=400)
     assert submitted.state() == "PENDING", submitted.log()
     slurm.mend(first)
     slurm.ask("scontrol", "update", f"nodename={first}", "state=resume")
