@@ -1,4 +1,4 @@
-"""A real Ray cluster over the hosts of tests.namespaces: one raylet each, token authentication, nodes that can be killed and started again."""
+"""A real Ray cluster over the hosts of tests.namespaces: a raylet each, tokens, nodes that can die and come again."""
 
 from __future__ import annotations
 
