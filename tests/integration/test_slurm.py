@@ -139,7 +139,7 @@ def test_when_the_first_node_is_lost_the_job_begins_again_and_goes_on(
     slurm.lose(first)
     kept = submitted.home.manifests()
     slurm.ask("scontrol", "update", f"nodename={first}", "state=down", "reason=lost")
-    wait_for(lambda: submitted.state() != "RUNNING", "the job to be taken from the lost node", timeout=400)
+    wait_for(lambda: submitted.state() in ("PENDING", *OVER), "the job in the queue again", timeout=400)
     assert submitted.state() == "PENDING", submitted.log()
     slurm.mend(first)
     slurm.ask("scontrol", "update", f"nodename={first}", "state=resume")
