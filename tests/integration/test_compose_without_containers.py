@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose_bed import ROOT, Bed, bed
+from tests.compose_bed import ROOT, Bed, bed, compose
 from tests.namespaces import why_not
 from tests.s2l_process import Home, chaos_grid
 
@@ -70,6 +70,7 @@ def test_what_listens_beyond_loopback_lets_nobody_in_without_credentials(service
     assert services.execute("worker1", *words).stdout == code
 
 
-def test_of_seaweedfs_only_s3_listens_beyond_loopback(services: Bed) -> None:
+def test_of_seaweedfs_only_s3_and_its_grpc_port_listen_beyond_loopback(services: Bed) -> None:
     beyond = {port for address, port, _ in services.hosts["seaweedfs"].listening() if not address.startswith("127.")}
-    assert beyond == {8333}
+    assert beyond == {8333, 18333}
+    assert compose()["services"]["seaweedfs"]["ports"] == ["127.0.0.1:${S2L_S3_PORT:-8333}:8333"]  # the other is not published
