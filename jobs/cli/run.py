@@ -112,6 +112,8 @@ def run(
     lets what runs end first. Trials that fail do not stop the rest; the exit code is then 3, and `s2l status GRID` says why. A run that
     ends early by --until, --budget or `s2l cancel` says what is left, with exit code 130.
     """
+    from jobs.cli.detach import Destination, told
+    from jobs.cli.detach import detach as hand_over
     from jobs.execute.options import RunOptions
     from jobs.given import refuse_stand_ins
     from jobs.runs.registry import Runs
@@ -119,6 +121,7 @@ def run(
     limits = _limits(max_gpus, until, budget)
     if detach and (local or address or workers):
         raise InputError("--detach runs on the cluster of --dashboard, on all its workers; leave --local, --address and --workers out")
+    to = Destination.of(dashboard, cluster_python, tracking) if detach else None
     planned = load_plan(grid, sets, profile)
     refuse_stand_ins(planned)
     ledger, shown = open_ledger(store), asked_again(grid, profile)
@@ -127,14 +130,8 @@ def run(
         store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing, limits, checkpoint_every_s=checkpoint_every
     )
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
-    if detach:
-        from jobs.cli.detach import detach as hand_over
-        from jobs.cli.detach import told
-
-        names = hand_over(
-            planned, ledger, options, dashboard=dashboard, python=cluster_python, tracking=tracking, no_tracking=no_tracking, shown=shown
-        )
-        click.echo(told(names, shown, as_json))
+    if to is not None:
+        click.echo(told(hand_over(planned, ledger, options, to, no_tracking=no_tracking, shown=shown), shown, as_json))
         return EXIT_DONE
     from jobs.cli.driving import drive_run
 
