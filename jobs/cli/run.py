@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from jobs.cli.options import (
+    Bytes,
     asked_again,
     grid_argument,
     json_option,
@@ -21,7 +23,7 @@ from jobs.cli.options import (
     tracking_option,
     tracking_uri,
 )
-from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED
+from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED, InputError
 
 if TYPE_CHECKING:
     from jobs.execute.run import RunResult
@@ -42,7 +44,24 @@ if TYPE_CHECKING:
     "--gpu-share",
     type=click.FloatRange(min=0),
     default=None,
-    help="GPUs a trial takes, such as 1 or 0.5. [default: 1 where there are GPUs, else 0]",
+    help="GPUs a process takes, such as 1 or 0.5. [default: where there are GPUs, by what each trial needs of their memory]",
+)
+@click.option(
+    "--gpu-memory", type=Bytes(), metavar="SIZE", help="Memory of the smallest GPU, such as 24G. [default: the cluster's nodes are asked]"
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that a fine-tuning is shared by, on as many GPUs where there are any; the same results up to rounding.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="cpu: compute there also where there are GPUs; --gpu-share, if given, is then only set aside.",
 )
 @click.option(
     "--keep",
@@ -64,6 +83,9 @@ def run(
     local: bool,
     address: str | None,
     gpu_share: float | None,
+    gpu_memory: int | None,
+    processes: int,
+    device: Literal["auto", "cpu"],
     keep: Keep,
     gradient_checkpointing: bool,
     no_tracking: bool,
@@ -81,12 +103,15 @@ def run(
     from jobs.given import refuse_stand_ins
     from jobs.tracker.session import mirrored
 
+    if local and processes > 1:
+        raise InputError(f"--processes {processes} needs Ray, and --local does without it; leave one of them out")
     planned = load_plan(grid, sets, profile)
     refuse_stand_ins(planned)
     ledger = open_ledger(store)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
     cluster = address or os.environ.get("RAY_ADDRESS")
     options = RunOptions(store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing)
+    options = replace(options, gpu_memory=gpu_memory, processes=processes, device=device)
     reporter = Terminal(planned.grid)
     try:
         uri = None if no_tracking else tracking_uri(tracking)

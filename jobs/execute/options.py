@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jobs.ledger.retention import Keep
 
@@ -16,7 +17,10 @@ class RunOptions:
         workers: CPU slots of a private Ray (None: one a core).
         local: run in this process, without Ray.
         address: a running Ray cluster to use instead.
-        gpu_share: GPUs of one unit; None: one where there are GPUs.
+        gpu_share: GPUs of one process of a unit; None: chosen by what it needs (jobs/execute/placement.py), 0 where there are none.
+        gpu_memory: bytes of the smallest GPU; None: the cluster's nodes are asked.
+        processes: of a unit that trains a shake.
+        device: "cpu": compute there also where there are GPUs.
         keep: which weights stay in the store when all that hangs on them is committed (jobs.ledger.retention).
         gradient_checkpointing: shakes hold less in memory and compute more.
         stages: the package with a file for each kind of stage; benchmarks of the driver put one in its place whose stages do nothing.
@@ -30,3 +34,6 @@ class RunOptions:
     keep: Keep = "all"
     gradient_checkpointing: bool = False
     stages: str = "jobs.stages"
+    gpu_memory: int | None = None
+    processes: int = 1
+    device: Literal["auto", "cpu"] = "auto"

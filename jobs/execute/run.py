@@ -109,6 +109,9 @@ class _Run:
     def say(self, key: str, fraction: float, words: str) -> None:
         self.reporter.stage(self.names.get(key, key), fraction, words)
 
+    def tell(self, words: str) -> None:
+        self.reporter.note(words)
+
     def lost(self, unit: Unit) -> Outcome:
         """A unit that took its worker down too often becomes a failure record of its first open stage."""
         done = tuple(node.key for node in unit.nodes if self.ledger.manifest(node.kind, node.key))

@@ -29,6 +29,7 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         lost: Callable[[Unit], Outcome],
         *,
         max_lost: int,
+        shape_of: Callable[[Unit], dict[str, Any]] = lambda unit: {},
     ) -> None:
         super().__init__(metric="committed", mode="max")
         self._queue = queue
@@ -36,6 +37,7 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         self._on_outcome = on_outcome
         self._lost = lost
         self._max_lost = max_lost
+        self._shape_of = shape_of
         self._units: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
         self.error: S2LError | None = None
@@ -44,7 +46,7 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         unit = self._queue.take()
         if unit is not None:
             self._units[trial_id] = unit.id
-            return {"order": self._order_of(unit)}
+            return {"order": self._order_of(unit), **self._shape_of(unit)}
         return None if self._queue.running else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -7,14 +7,16 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Conflict, Corrupt
 from jobs.execute.failures import classify, retries
+from jobs.execute.group import RankLost
 from jobs.execute.order import WorkOrder, node_of, parse_spec
+from jobs.execute.peaks import begin, peaks
 from jobs.execute.queue import Outcome
 from jobs.execute.warm import Scratch, Warm
 from jobs.graph import Node
@@ -25,6 +27,9 @@ from jobs.ledger.manifest import Manifest
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage
 
+if TYPE_CHECKING:
+    from jobs.execute.team import Team
+
 Say = Callable[[str, float, str], None]
 """(stage key, fraction done, a few words)"""
 
@@ -33,7 +38,11 @@ BACKOFF_S = 2.0
 
 @dataclass
 class Worker:
-    """What a worker process holds from one unit to the next."""
+    """What a worker process holds from one unit to the next.
+
+    Attributes:
+        team: the further processes of a worker whose shakes are trained by several.
+    """
 
     ledger: Ledger
     scratch: Scratch
@@ -44,6 +53,7 @@ class Worker:
     gradient_checkpointing: bool = False
     stages: str = "jobs.stages"
     notes: list[str] = field(default_factory=list)
+    team: Team | None = None
 
 
 @dataclass
@@ -147,6 +157,9 @@ def _try(unit: _Unit, nodes: list[Node], leases: dict[str, Lease]) -> None:
             unit.say(nodes[0].key, 0.0, f"taken over by another driver: {error}")
             unit.busy.extend(node.key for node in nodes if node.key not in unit.manifests)
             return
+        except RankLost as error:  # nobody is left to go on with: as if this worker had died
+            unit.say(nodes[0].key, 0.0, f"{_first_line(error)}; starting again")
+            raise
         except Exception as error:
             failure_class = classify(error)
             tries[failure_class] = tries.get(failure_class, 0) + 1
@@ -181,7 +194,8 @@ def _gone(unit: _Unit, key: str) -> bool:
 
 def _smaller(worker: Worker, nodes: Sequence[Node], micro_batch: int | None) -> int:
     training = getattr(nodes[0].spec, "training", None)
-    whole = training.batch_size if training is not None else getattr(_module(worker, nodes[0].kind), "BATCH_SIZE", 2)
+    size = worker.team.size if worker.team else 1
+    whole = -(-training.batch_size // size) if training is not None else getattr(_module(worker, nodes[0].kind), "BATCH_SIZE", 2)
     return max(1, (micro_batch or whole) // 2)
 
 
@@ -195,11 +209,13 @@ def _compute(unit: _Unit, nodes: Sequence[Node], leases: dict[str, Lease], micro
     try:
         jobs = [_job(unit, node, folder / node.key[:16], leases[node.key], micro_batch) for node in nodes]
         module = _module(worker, nodes[0].kind)
+        begin(worker.device)
         started, clock = time.time(), time.perf_counter()
         if len(jobs) > 1:
             module.run_fused(jobs)
         else:
-            module.run(jobs[0])
+            with _together(unit, nodes[0], jobs[0]) as job:
+                module.run(job)
         seconds = time.perf_counter() - clock
         for node, job in zip(nodes, jobs, strict=True):
             variant = {"micro_batch": micro_batch} if micro_batch else {}
@@ -212,6 +228,15 @@ def _compute(unit: _Unit, nodes: Sequence[Node], leases: dict[str, Lease], micro
             unit.say(node.key, 1.0, "committed")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _together(unit: _Unit, node: Node, job: StageJob) -> AbstractContextManager[StageJob]:
+    """The job, with all processes of the worker where it has several and the stage trains."""
+    team = unit.worker.team
+    if team is None or node.kind != "shake":
+        return nullcontext(job)
+    stage = next(stage for stage in unit.order.stages if stage.key == node.key)
+    return team.joined(job, stage, {key: unit.manifests[key].digest for _, _, key in stage.parents})
 
 
 def _job(unit: _Unit, node: Node, out: Path, lease: Lease, micro_batch: int | None) -> StageJob:
@@ -235,14 +260,12 @@ def _job(unit: _Unit, node: Node, out: Path, lease: Lease, micro_batch: int | No
 
 
 def _made(worker: Worker, started: float, seconds: float) -> dict[str, Any]:
-    import resource
-
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "host": worker.host,
         "device": worker.device,
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **peaks(worker.device),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from jobs.stages.specs import StageSpec
+from s2l_core.training.group import ALONE, Group
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class StageJob:
         inputs: content hash -> local path, for `data` and `base` stages that read a folder of the user's.
         micro_batch: cut the effective batch into pieces of this size (after an out-of-memory); None: whole.
         gradient_checkpointing: hold less in memory while training, and compute more; the same result.
+        group: the processes that a fit is shared by, each of which runs the stage; what rank 0 leaves is the result.
         made: facts about this make for the manifest's `made` (the micro-batch that ran, for example); no part of the digest.
     """
 
@@ -64,6 +66,7 @@ class StageJob:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     micro_batch: int | None = None
     gradient_checkpointing: bool = False
+    group: Group = ALONE
     made: dict[str, Any] = field(default_factory=dict)
 
     def folder(self, role: str) -> Path:

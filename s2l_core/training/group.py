@@ -98,6 +98,10 @@ class TorchGroup:
             self._wait(lambda: self._backend.broadcast([sent], _from_rank_0()))
             tensor.copy_(sent)
 
+    def leave(self) -> None:
+        """Break the group: whoever waits in a sum, in this process or another, comes out with an error. A second time does nothing."""
+        self._backend.abort()
+
     def _wait(self, begin: Any) -> None:
         try:
             begin().wait()

@@ -19,6 +19,7 @@ OPTIONS = {
     "grids": {"--json"},
     "run": {
         *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
+        *("--gpu-memory", "--processes", "--device"),
         *("--keep", "--gradient-checkpointing", "--no-tracking", "--json"),
     },
     "status": {"--profile", "--set", "--store", "--json"},
