@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DATA_FOLDER = "s2l-data"
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType):  # type: ignore[type-arg]
     """A size such as `24G`, `512M` or a plain number of bytes; the letters stand for powers of 1024."""
 
     name = "size"

@@ -84,31 +84,30 @@ def in_group(store: Any, meeting: Meeting, rank: int, host: str) -> Iterator[Tor
         GroupBroken: the others did not come.
     """
     try:
-        made = _nccl(store, meeting, rank) if meeting.backend == "nccl" else _gloo(store, meeting, rank, host)
+        group = _nccl(store, meeting, rank) if meeting.backend == "nccl" else _gloo(store, meeting, rank, host)
     except RuntimeError as error:
         raise GroupBroken(f"process {rank + 1} of {meeting.size} of this fit did not find the others within {CONNECT_S} s") from error
-    group = TorchGroup(made, "cuda:0" if meeting.backend == "nccl" else "cpu")
     try:
         yield group
     finally:
         group.leave()
 
 
-def _gloo(store: Any, meeting: Meeting, rank: int, host: str) -> Any:
+def _gloo(store: Any, meeting: Meeting, rank: int, host: str) -> TorchGroup:
     from torch.distributed import ProcessGroupGloo
 
     options: Any = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
     options._timeout = timedelta(seconds=STEP_S)
     options._devices = [ProcessGroupGloo.create_device(hostname=host)]
-    return ProcessGroupGloo(store, rank, meeting.size, options)
+    return TorchGroup(ProcessGroupGloo(store, rank, meeting.size, options))
 
 
-def _nccl(store: Any, meeting: Meeting, rank: int) -> Any:
+def _nccl(store: Any, meeting: Meeting, rank: int) -> TorchGroup:
     from torch.distributed import ProcessGroupNCCL
 
     options = ProcessGroupNCCL.Options()
     options._timeout = timedelta(seconds=STEP_S)
-    return ProcessGroupNCCL(store, rank, meeting.size, options)
+    return TorchGroup(ProcessGroupNCCL(store, rank, meeting.size, options), "cuda:0")
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -71,14 +71,15 @@ class TorchGroup:
         """Take the process group, and the device that its tensors must be on: the CPU for gloo, this process's GPU for NCCL."""
         self._backend = backend
         self._device = device
+        self._rank, self._size = int(backend.rank()), int(backend.size())
 
     @property
     def rank(self) -> int:
-        return int(self._backend.rank())
+        return self._rank
 
     @property
     def size(self) -> int:
-        return int(self._backend.size())
+        return self._size
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         import torch
@@ -86,7 +87,7 @@ class TorchGroup:
         with torch.no_grad():
             for bucket in _buckets(tensors):
                 flat = torch.cat([tensor.flatten() for tensor in bucket]).to(self._device)
-                self._wait(lambda flat=flat: self._backend.allreduce([flat]))
+                self._wait(lambda backend, flat=flat: backend.allreduce([flat]))
                 for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
                     tensor.copy_(part.view(tensor.shape))
 
@@ -95,16 +96,20 @@ class TorchGroup:
 
         with torch.no_grad():
             sent = tensor.contiguous().to(self._device)
-            self._wait(lambda: self._backend.broadcast([sent], _from_rank_0()))
+            self._wait(lambda backend: backend.broadcast([sent], _from_rank_0()))
             tensor.copy_(sent)
 
     def leave(self) -> None:
         """Break the group: whoever waits in a sum, in this process or another, comes out with an error. A second time does nothing."""
-        self._backend.abort()
+        backend, self._backend = self._backend, None  # gloo closes its connections when nobody holds it any more
+        if backend is not None:
+            backend.abort()
 
     def _wait(self, begin: Any) -> None:
         try:
-            begin().wait()
+            if self._backend is None:
+                raise RuntimeError("this process has left the group")
+            begin(self._backend).wait()
         except RuntimeError as error:
             raise GroupBroken(
                 f"process {self.rank + 1} of {self.size} of this fit cannot reach the others any more ({_first_line(error)}); one of them "
