@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "cpu"]),
     default="auto",
     show_default=True,
-    help="cpu: compute there also where there are GPUs; --gpu-share, if given, is then only set aside.",
+    help="cpu: compute there also where there are GPUs; what --gpu-share or --gpu-memory ask for is then only set aside.",
 )
 @click.option(
     "--keep",

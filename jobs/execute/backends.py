@@ -103,7 +103,8 @@ class RayBackend(LocalBackend):
 
         options = self._run.options
         asked = options.gpu_share
-        share = asked if asked is not None else float(self._gpus >= 1 and options.device != "cpu")
+        wanted = options.device != "cpu" or options.gpu_memory is not None
+        share = asked if asked is not None else float(self._gpus >= 1 and wanted)
         check_there_is_room(Shape(self._largest(queue), share), self._nodes)
         shapes = self._shapes(share)
         board = board_class().remote()
