@@ -31,6 +31,7 @@ ANSWERED_UNET, ANSWERED_VAE = 60, 8
 """The same for a pass without a way back."""
 DECODED_PIXELS = 2**20
 ENCODED_TOGETHER = 16
+DRAWN = ("sp", "prior", "extract", "memorisation")
 BATCHES = {"sp": 32, "prior": 32, "score": 32, "extract": 32, "memorisation": 64, "fidelity": 32, "captions": 16}
 """Examples that pass the network at once, by stage; those drawn with guidance count twice. A stage that is not here, nor a shake, needs no
 GPU."""
@@ -161,7 +162,8 @@ def _answer_bytes(spec: StageSpec, kind: str, model: ModelSize, variant: Variant
     batch = min(batch, variant.micro_batch or batch)
     unet = batch * ANSWERED_UNET * model.latent_side**2 * model.width("unet") * F32
     pixels = (model.latent_side * model.factor) ** 2
-    vae = max(DECODED_PIXELS, ENCODED_TOGETHER * pixels) * ANSWERED_VAE * model.width("vae") * F32
+    seen = max(DECODED_PIXELS, pixels) if kind in DRAWN else ENCODED_TOGETHER * pixels
+    vae = seen * ANSWERED_VAE * model.width("vae") * F32
     return max(unet, vae)
 
 

@@ -104,7 +104,7 @@ def test_shares_are_chosen_by_memory_and_said(tmp_path: Path) -> None:
     run = Noted(tmp_path, together=4, gpu_memory=6 * 2**30)
     assert Counter(tuple(note["gpus"]) for note in run.shakes) == {tuple(run.shakes[0]["gpus"]): 4}
     assert all(note["gpus"] == [] for note in run.others if note["kind"] in ("data", "base", "blind", "pooled"))
-    assert "cells with shake take 1/4 GPU: about 1.0 of 6.0 GiB" in run.told
+    assert "cells with score take 1/4 GPU: about 1.0 of 6.0 GiB" in run.told
     assert "prepares with data take no GPU" in run.told
 
 

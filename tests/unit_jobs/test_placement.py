@@ -15,8 +15,10 @@ from jobs.execute.placement import GIB, ModelSize, Peak, Shape, Variant, calibra
 from jobs.execute.shapes import FixedShapes, ShapesByMemory, check_there_is_room, in_words
 from jobs.execute.units import Unit, make_units
 from jobs.expand import expand
+from jobs.graph import ancestors
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
+from jobs.ledger.manifest import Manifest
 from jobs.plan import Plan
 from jobs.stages.specs import BlindStage, MetricsStage, PackagedModel, ScoreStage, ShakeStage, SpStage
 from jobs.store.open import open_store
@@ -172,7 +174,7 @@ def test_a_models_size_is_read_from_headers_alone(plan: Plan, ledger: Ledger) ->
     size = size_of_model(ledger, manifest)
     assert size is not None
     weights = sum(payload.size for payload in manifest.payloads if payload.name.endswith(".safetensors"))
-    assert weights * 0.9 < 4 * size.count() <= weights
+    assert weights * 0.9 < 2 * size.count() <= weights  # they are stored in half precision
     assert (size.latent_side, size.factor, size.width("unet")) == (8, 4, 64)
 
 
@@ -184,7 +186,7 @@ def test_each_unit_takes_what_its_largest_stage_needs_and_says_so_once(plan: Pla
     assert shapes.of(unit_with(plan, "shake")) == Shape(3, 0.25)
     assert shapes.of(unit_with(plan, "shake", trained=False)) == Shape(1, 0.25)
     assert shapes.of(unit_with(plan, "data")) == Shape(1, 0.0)
-    assert told[0] == "cells with shake take 3 x 1/4 GPU: about 1.0 of 6.0 GiB"
+    assert told[0] == "cells with score take 3 x 1/4 GPU: about 1.0 of 6.0 GiB"
     assert "prepares with data take no GPU" in told
     assert len(told) == len(set(told)) == 3
 
@@ -194,11 +196,10 @@ def test_what_earlier_shakes_took_is_read_from_their_manifests(plan: Plan, ledge
     shake_node = next(node for node in unit_with(plan, "shake").nodes if node.kind == "shake")
     (tmp_path / "left").mkdir()
     (tmp_path / "left" / "curve.json").write_text("{}")
-    parents = {}
-    for _, parent in shake_node.parents:
-        found = ledger.manifest(parent.kind, parent.key)
-        parents[parent.key] = found or ledger.commit(parent, tmp_path / "left", parents={}, made={})
-    ledger.commit(shake_node, tmp_path / "left", parents=parents, made={"peak_gpu_memory_bytes": 2 * GIB})
+    found: dict[str, Manifest] = {}
+    for node in ancestors([shake_node]):
+        made = {"peak_gpu_memory_bytes": 2 * GIB} if node is shake_node else {}
+        found[node.key] = ledger.manifest(node.kind, node.key) or ledger.commit(node, tmp_path / "left", parents=found, made=made)
     shapes = ShapesByMemory(ledger, plan.nodes(), RunOptions(""), 6 * GIB, lambda _: None)
     assert shapes.of(unit_with(plan, "shake")) == Shape(1, 0.5)
 
@@ -237,8 +238,8 @@ def test_processes_may_be_spread_over_nodes() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [(Shape(1, 0.0), "no GPU"), (Shape(2, 0.0), "2 processes"), (Shape(1, 0.125), "1/8 GPU"), (Shape(1, 1.0), "1 GPU"), (Shape(2, 0.3), "2 x 0.3 GPU")],
-)  # fmt: skip
+    [(Shape(1, 0.0), "no GPU"), (Shape(2, 0.0), "2 processes"), (Shape(1, 0.125), "1/8 GPU"), (Shape(2, 0.3), "2 x 0.3 GPU")],
+)
 def test_a_shape_in_words(shape: Shape, words: str) -> None:
     assert in_words(shape) == words
 
