@@ -79,7 +79,7 @@ CASES = {
     "bf16": Case((UNET,), {"precision": "bf16"}),
     "dp": Case(defence=DpDefence(noise_multiplier=0.1, clip=0.05, delta=1e-3)),
     "clip-noise": Case(defence=ClipNoiseDefence(noise_multiplier=0.1, clip=0.05)),
-    "early stopping": Case((UNET,), {"steps": 8, "lr": 0.05}, defence=EarlyStoppingDefence(every=1, patience=1, share=0.4)),
+    "early stopping": Case((UNET,), {"steps": 8, "lr": 0.05}, defence=EarlyStoppingDefence(every=1, patience=2, share=0.4)),
     "mix": Case(defence=MixDefence()),
     "l2-to-base": Case((UNET,), defence=L2ToBaseDefence(weight=0.1)),
     "reject": Case(defence=RejectDefence(distance=0.01)),
