@@ -20,6 +20,8 @@ from jobs.stages.contract import StageJob
 from jobs.stages.specs import AnyStage
 
 NOTES = "NOTED_STAGES"
+FULL = "NOTED_OUT_OF_MEMORY"
+"""Where set, the second process of a shake has memory for micro-batches alone."""
 TOGETHER = "NOTED_SHAKES_TOGETHER"
 """So many shakes wait for each other."""
 LONGEST_WAIT_S = 120.0
@@ -42,6 +44,8 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
         kind, name = job.spec.kind, f"{job.key[:16]}-{job.group.rank}"  # type: ignore[attr-defined]
         if kind == "shake":
             (folder / f"begun-{name}").touch()
+            if os.environ.get(FULL) and job.group.rank and job.micro_batch is None:
+                raise MemoryError("the second process has no memory left")
             _wait_for_others(folder, int(os.environ.get(TOGETHER, "0")))
         heard = torch.tensor([float(job.group.rank + 1)])
         job.group.sum_([heard])
@@ -55,6 +59,7 @@ def run_fused(jobs: Sequence[StageJob]) -> None:
             "gpus": ray.get_gpu_ids(),
             "place": context.get_placement_group_id(),
             "pid": os.getpid(),
+            "micro_batch": job.micro_batch,
             "begun": begun,
             "over": time.time(),
         }

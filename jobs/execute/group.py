@@ -57,7 +57,7 @@ def open_meeting(host: str, size: int, backend: str) -> tuple[Meeting, Any]:
     return Meeting(host, port, size, backend), store
 
 
-def find_meeting(meeting: Meeting) -> Any:
+def find_meeting(meeting: Meeting, within_s: float = CONNECT_S) -> Any:
     """The store of a meeting that another process has opened.
 
     Raises:
@@ -67,7 +67,7 @@ def find_meeting(meeting: Meeting) -> Any:
 
     try:
         return TCPStore(
-            meeting.host, meeting.port, meeting.size, False, timeout=timedelta(seconds=CONNECT_S), wait_for_workers=False, use_libuv=False
+            meeting.host, meeting.port, meeting.size, False, timeout=timedelta(seconds=within_s), wait_for_workers=False, use_libuv=False
         )
     except RuntimeError as error:
         raise GroupBroken(f"the first process of this fit is not at {meeting.host}:{meeting.port} any more") from error

@@ -55,7 +55,7 @@ class ShapesByMemory:
         needs = {node.kind: self._need(node, variant) for node in unit.nodes}
         kind = max(needs, key=lambda name: needs[name])
         shape = Shape(processes, share_of(needs[kind], self._memory))
-        self._say(unit, kind, needs[kind], shape)
+        self._say(kind, needs[kind], shape)
         return shape
 
     def _need(self, node: Node, variant: Variant) -> int:
@@ -92,8 +92,8 @@ class ShapesByMemory:
         spec = parse_spec(manifest.spec)
         return Peak(manifest.kind, estimate(spec, self._model(base.kind, base.key), _variant(manifest.made), self._kept), measured)
 
-    def _say(self, unit: Unit, kind: str, needed: int, shape: Shape) -> None:
-        words = f"{unit.kind}s with {kind} take {in_words(shape)}"
+    def _say(self, kind: str, needed: int, shape: Shape) -> None:
+        words = f"units whose largest stage is {kind} take {in_words(shape)}"
         words += f": about {needed / GIB:.1f} of {self._memory / GIB:.1f} GiB" if needed else ""
         if needed > self._memory:
             words += "; that is more than there is: try --gradient-checkpointing, or --processes"

@@ -51,10 +51,10 @@ def small_grid(folder: Path, methods: str = "[none, lora+dreambooth]", domains: 
 class Noted:
     """A run of stages that do nothing on a Ray of its own, and its notes."""
 
-    def __init__(self, folder: Path, together: int, **options: Any) -> None:
+    def __init__(self, folder: Path, together: int, environment: dict[str, str] | None = None, **options: Any) -> None:
         notes = folder / "notes"
         notes.mkdir()
-        environment = {"NOTED_STAGES": str(notes), "NOTED_SHAKES_TOGETHER": str(together)}
+        environment = {"NOTED_STAGES": str(notes), "NOTED_SHAKES_TOGETHER": str(together), **(environment or {})}
         with ray_with_gpus(cpus=6, gpus=4, environment=environment) as ray:
             home = ClusterHome(folder, ray)
             given = json.dumps({"address": ray.address, "device": "cpu", **options})
@@ -83,7 +83,8 @@ def test_units_with_half_a_gpu_share_one_by_twos(tmp_path: Path) -> None:
 
 
 def test_a_trial_of_two_processes_holds_two_gpus_of_one_placement_group_and_shared_stages_go_on_beside_it(tmp_path: Path) -> None:
-    run = Noted(tmp_path, together=0, gpu_share=1.0, processes=2)
+    run = Noted(tmp_path, together=0, environment={"NOTED_OUT_OF_MEMORY": "yes"}, gpu_share=1.0, processes=2)
+    assert {note["micro_batch"] for note in run.shakes} == {1}  # half of a process's two; the second one's failure was the first one's
     cells: dict[str, list[dict[str, Any]]] = {}
     for note in run.shakes:
         cells.setdefault(note["key"], []).append(note)
@@ -104,8 +105,8 @@ def test_shares_are_chosen_by_memory_and_said(tmp_path: Path) -> None:
     run = Noted(tmp_path, together=4, gpu_memory=6 * 2**30)
     assert Counter(tuple(note["gpus"]) for note in run.shakes) == {tuple(run.shakes[0]["gpus"]): 4}
     assert all(note["gpus"] == [] for note in run.others if note["kind"] in ("data", "base", "blind", "pooled"))
-    assert "cells with score take 1/4 GPU: about 1.0 of 6.0 GiB" in run.told
-    assert "prepares with data take no GPU" in run.told
+    assert "units whose largest stage is score take 1/4 GPU: about 1.0 of 6.0 GiB" in run.told
+    assert "units whose largest stage is data take no GPU" in run.told
 
 
 @pytest.fixture(scope="module")

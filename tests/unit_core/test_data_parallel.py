@@ -139,8 +139,6 @@ def test_the_shares_of_a_batch_are_the_batch(length: int, size: int) -> None:
 class Elsewhere(Alone):
     """Two processes of which the other had a gradient for every parameter but the last."""
 
-    size = 2
-
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         if len(tensors) == 1 and tensors[0].dtype == torch.float64:
             tensors[0][1:-1] += 1.0
@@ -149,7 +147,7 @@ class Elsewhere(Alone):
 def test_a_parameter_without_a_gradient_anywhere_stays_without_one() -> None:
     parameters = [nn.Parameter(torch.ones(2)) for _ in range(3)]
     parameters[0].grad = torch.ones(2)
-    assert sum_gradients(Elsewhere(), parameters, 1.5) == 1.5
+    assert sum_gradients(Elsewhere(0, 2), parameters, 1.5) == 1.5
     assert parameters[1].grad is not None
     assert parameters[1].grad.tolist() == [0.0, 0.0]
     assert parameters[2].grad is None

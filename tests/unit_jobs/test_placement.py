@@ -186,8 +186,8 @@ def test_each_unit_takes_what_its_largest_stage_needs_and_says_so_once(plan: Pla
     assert shapes.of(unit_with(plan, "shake")) == Shape(3, 0.25)
     assert shapes.of(unit_with(plan, "shake", trained=False)) == Shape(1, 0.25)
     assert shapes.of(unit_with(plan, "data")) == Shape(1, 0.0)
-    assert told[0] == "cells with score take 3 x 1/4 GPU: about 1.0 of 6.0 GiB"
-    assert "prepares with data take no GPU" in told
+    assert told[0] == "units whose largest stage is score take 3 x 1/4 GPU: about 1.0 of 6.0 GiB"
+    assert "units whose largest stage is data take no GPU" in told
     assert len(told) == len(set(told)) == 3
 
 
