@@ -24,7 +24,7 @@ FULL = "NOTED_OUT_OF_MEMORY"
 """Where set, the second process of a shake has memory for micro-batches alone."""
 TOGETHER = "NOTED_SHAKES_TOGETHER"
 """So many shakes wait for each other."""
-LONGEST_WAIT_S = 120.0
+LONGEST_WAIT_S = 600.0
 
 for stage in get_args(get_args(AnyStage)[0]):
     sys.modules[f"{__name__}.{stage.model_fields['kind'].default}"] = sys.modules[__name__]
