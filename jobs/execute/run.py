@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 
 from jobs.demand import missing_nodes
 from jobs.errors import OutOfReach
@@ -18,6 +17,7 @@ from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.progress import Reporter
 from jobs.execute.queue import Outcome, Queue
+from jobs.execute.result import RunResult
 from jobs.execute.units import Unit, make_units
 from jobs.execute.warm import Scratch, run_name, scratch_of
 from jobs.graph import Node
@@ -37,33 +37,6 @@ MANY_RESULTS = 1000
 """From so many on, reading them back takes long enough to say so."""
 MAX_REDONE = 3
 """How often one run makes the same corrupt stage again before it gives the store up."""
-
-
-@dataclass
-class RunResult:
-    """What a run did.
-
-    Attributes:
-        ran: keys of stages this run computed.
-        reused: stages of the plan that were committed before or by another driver.
-        failed: key -> (class, message) of stages that failed.
-        states: the state of every trial at the end.
-        stopped: why it ended before all was done that it could do; None when nothing is left but what failed.
-    """
-
-    ran: set[str] = field(default_factory=set)
-    reused: int = 0
-    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
-    states: dict[str, TrialState] = field(default_factory=dict)
-    stopped: Stop | None = None
-    seconds: float = 0.0
-
-    def counts(self) -> dict[str, int]:
-        found = {"done": 0, "failed": 0, "blocked": 0}
-        for state in self.states.values():
-            if state.state in found:
-                found[state.state] += 1
-        return found
 
 
 OnTrial = Callable[[Trial, TrialState], None]

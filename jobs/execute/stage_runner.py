@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import Preempted, StoreLost
 from jobs.execute.order import WorkOrder, node_of, parse_spec
+from jobs.execute.peaks import begin, peaks
 from jobs.execute.queue import Outcome
 from jobs.execute.tries import try_stages
 from jobs.execute.worker import Say, UnitState, Worker
@@ -107,11 +108,13 @@ def _compute(unit: UnitState, nodes: Sequence[Node], leases: dict[str, Lease], m
     try:
         jobs = [_job(unit, node, folder / node.key[:16], leases[node.key], micro_batch) for node in nodes]
         module = worker.module(nodes[0].kind)
+        begin(worker.device)
         started, clock = time.time(), time.perf_counter()
         if len(jobs) > 1:
             module.run_fused(jobs)
         else:
-            module.run(jobs[0])
+            with _together(unit, nodes[0], jobs[0]) as job:
+                module.run(job)
         seconds = time.perf_counter() - clock
         for node, job in zip(nodes, jobs, strict=True):
             variant = {"micro_batch": micro_batch} if micro_batch else {}
@@ -124,6 +127,15 @@ def _compute(unit: UnitState, nodes: Sequence[Node], leases: dict[str, Lease], m
             unit.say(node.key, 1.0, "committed")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _together(unit: UnitState, node: Node, job: StageJob) -> AbstractContextManager[StageJob]:
+    """The job, with all processes of the worker where it has several and the stage trains."""
+    team = unit.worker.team
+    if team is None or node.kind != "shake":
+        return nullcontext(job)
+    stage = next(stage for stage in unit.order.stages if stage.key == node.key)
+    return team.joined(job, stage, {key: unit.manifests[key].digest for _, _, key in stage.parents})
 
 
 def _job(unit: UnitState, node: Node, out: Path, lease: Lease, micro_batch: int | None) -> StageJob:
@@ -161,12 +173,10 @@ def _telling(unit: UnitState, node: Node) -> Callable[[float, str], None]:
 
 
 def _made(worker: Worker, started: float, seconds: float) -> dict[str, Any]:
-    import resource
-
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "host": worker.host,
         "device": worker.device,
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **peaks(worker.device),
     }

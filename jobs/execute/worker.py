@@ -6,7 +6,7 @@ import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Preempted
 from jobs.execute.order import WorkOrder
@@ -18,6 +18,9 @@ from jobs.ledger.manifest import Manifest
 from jobs.policy import RetryPolicy
 from jobs.stages.contract import CHECKPOINT_EVERY_S
 from jobs.stages.specs import StageSpec
+
+if TYPE_CHECKING:
+    from jobs.execute.team import Team
 
 Say = Callable[[str, float, str], None]
 """(stage key, fraction done, a few words)"""
@@ -33,6 +36,7 @@ class Worker:
         micro_batch: the largest pieces that batches are computed in; None: whole batches.
         checkpoint_every_s: how often stages that can resume keep a checkpoint.
         leaving: set when this process was told that its machine is taken away.
+        team: the further processes of a worker whose shakes are trained by several.
         tell: passes a few words on about the stage that runs; also the sign that the worker lives while it waits.
     """
 
@@ -50,6 +54,7 @@ class Worker:
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     leaving: threading.Event = field(default_factory=threading.Event)
     tell: Callable[[str], None] = lambda words: None
+    team: Team | None = None
 
     def close(self) -> None:
         """Give leases and scratch folder back."""
@@ -73,7 +78,7 @@ class Worker:
         """How many examples a stage computes at once where nobody asks for fewer; None for a stage that has no batches."""
         training = getattr(spec, "training", None)
         if training is not None:
-            return int(training.batch_size)
+            return -(-int(training.batch_size) // (self.team.size if self.team else 1))
         found = getattr(self.module(str(spec.kind)), "BATCH_SIZE", None)  # type: ignore[attr-defined]
         return None if found is None else int(found)
 

@@ -19,6 +19,7 @@ OPTIONS = {
     "grids": {"--json"},
     "run": {
         *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
+        *("--gpu-memory", "--processes", "--device"),
         *("--keep", "--gradient-checkpointing", "--checkpoint-every", "--no-tracking", "--json"),
         *("--max-gpus", "--until", "--budget", "--detach", "--dashboard", "--cluster-python"),
     },

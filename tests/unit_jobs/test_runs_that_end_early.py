@@ -17,7 +17,8 @@ from jobs.execute.inputs import commit_inputs
 from jobs.execute.limits import Gate, Limits
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
-from jobs.execute.run import RunResult, run_plan
+from jobs.execute.result import RunResult
+from jobs.execute.run import run_plan
 from jobs.expand import expand
 from jobs.grid.read import parse_grid
 from jobs.grid.recorded import InputsRecord, RecordedInputs, RecordingInputs
