@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.demand import missing_nodes
+from jobs.demand import AskedOnce, Committed, missing_nodes
 from jobs.errors import OutOfReach
 from jobs.execute.backends import LocalBackend, ray_backend
+from jobs.execute.look import Look
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.progress import Reporter
@@ -24,7 +25,6 @@ from jobs.graph import Node
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.retention import drop
-from jobs.ledger.verify import look_through
 from jobs.names import stage_names
 from jobs.plan import Plan, Trial
 from jobs.states import TrialState, trial_states
@@ -73,6 +73,7 @@ class _Run:
     ) -> None:
         self.plan, self.ledger, self.options, self.reporter, self.on_trial = plan, ledger, options, reporter, on_trial
         self.result = RunResult()
+        self.look: Look | None = None
         self.names = stage_names(plan)
         self.inputs = {content: str(path) for content, path in plan.inputs.items()}
         self._waits: dict[str, list[Trial]] = {}
@@ -89,6 +90,8 @@ class _Run:
                 self._waits.setdefault(key, []).append(trial)
 
     def order_of(self, unit: Unit) -> str:
+        if self.look is not None:
+            self.look.begin()  # not earlier: the first unit does not wait for it
         return WorkOrder.of(unit, self.inputs).model_dump_json()
 
     def note(self, unit: Unit, outcome: Outcome) -> None:
@@ -157,20 +160,20 @@ def run_plan(
         if manifest is not None:
             ledger.retire(manifest, "computed from a parent that was made again with other bytes")
             reporter.note(f"stale, will be made again: {run.names.get(node.key, node.key)}")
-    _look_through(plan, ledger, reporter)
-    missing = _missing(plan, ledger)
+    done = AskedOnce(ledger)
+    missing = _missing(plan, done)
     total = len(plan.nodes())
     run.expect(missing)
     reporter.begin(len(missing), total - len(missing))
     already = [trial for trial in plan.trials if not run._open[trial.key]]
     for trial in already:
         on_trial(trial, TrialState("done"))
-    if missing:
-        with ExitStack() as stack:
-            scratch = run_folder()
-            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-            _rounds(run, missing, scratch)
-    still_open = {node.key for node in _missing(plan, ledger)} if missing else set()
+    run.look = _look(plan, ledger, done, reporter)
+    try:
+        anything = _until_whole(run, missing)
+    finally:
+        run.look.stop()
+    still_open = {node.key for node in _missing(plan, ledger)} if anything else set()
     run.result.reused = total - len(run.result.ran | still_open)
     run.result.failed = {key: found for key, found in run.result.failed.items() if key in still_open}  # not what another driver made
     run.result.states = _final_states(run, still_open)
@@ -179,18 +182,35 @@ def run_plan(
     return run.result
 
 
-def _look_through(plan: Plan, ledger: Ledger, reporter: Reporter) -> None:
-    """Read the results that are there already; spoiled ones go to quarantine. Other stages are read when they are used."""
-    leaves = dict.fromkeys(plan.leaves())
-    done = {kind: ledger.committed(kind) for kind in {leaf.kind for leaf in leaves}}
-    count = sum(leaf.key in done[leaf.kind] for leaf in leaves)
-    if count > MANY_RESULTS:
-        reporter.note(f"reading {count:,} results that are there already")
-    for words in look_through(ledger, [leaf.id for leaf in leaves if leaf.key in done[leaf.kind]]):
-        reporter.note(words)
+def _look(plan: Plan, ledger: Ledger, done: Committed, reporter: Reporter) -> Look:
+    """Reads the results that are there already. Other stages are read when they are used."""
+    leaves = [leaf.id for leaf in dict.fromkeys(plan.leaves()) if leaf.key in done.committed(leaf.kind)]
+    if len(leaves) > MANY_RESULTS:
+        reporter.note(f"reading {len(leaves):,} results that are there already")
+    return Look(ledger, leaves)
 
 
-def _missing(plan: Plan, ledger: Ledger) -> list[Node]:
+def _until_whole(run: _Run, missing: list[Node]) -> bool:
+    """Run what is missing, and again what of the results that were there proves spoiled; True when there was anything to run."""
+    assert run.look is not None
+    anything = bool(missing)
+    while True:
+        if missing:
+            with ExitStack() as stack:
+                scratch = run_folder()
+                stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+                _rounds(run, missing, scratch)
+        found = run.look.finish()
+        if not found:
+            return anything
+        for words in found:
+            run.reporter.note(words)
+        anything, missing = True, _missing(run.plan, run.ledger)
+        run.expect(missing)
+        run.reporter.again(len(missing))
+
+
+def _missing(plan: Plan, ledger: Committed) -> list[Node]:
     """What is to run, parents before children."""
     wanted = missing_nodes(plan, ledger)
     return [node for node in plan.nodes() if node in wanted]

@@ -16,12 +16,13 @@ from jobs.errors import Conflict, Corrupt
 from jobs.execute.failures import classify, retries
 from jobs.execute.order import WorkOrder, node_of, parse_spec
 from jobs.execute.queue import Outcome
-from jobs.execute.warm import Scratch, Warm
+from jobs.execute.warm import Manifests, Scratch, Warm
 from jobs.graph import Node
 from jobs.ledger.failures import Failure
 from jobs.ledger.leases import Lease, LeaseKeeper
 from jobs.ledger.ledger import Ledger
-from jobs.ledger.manifest import Manifest
+from jobs.ledger.manifest import Manifest, digest_of, payloads_in
+from jobs.ledger.progress import StoredProgress
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage
 
@@ -40,6 +41,7 @@ class Worker:
     leases: LeaseKeeper
     device: str = "cpu"
     warm: Warm = field(default_factory=Warm)
+    parents: Manifests = field(default_factory=Manifests)
     host: str = ""
     gradient_checkpointing: bool = False
     stages: str = "jobs.stages"
@@ -59,16 +61,20 @@ class _Unit:
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
     busy: list[str] = field(default_factory=list)
     redo: list[str] = field(default_factory=list)
+    made_here: dict[str, Path] = field(default_factory=dict)
 
 
 def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     """Run a unit's stages and commit each. A failed stage becomes a ledger record; its children in the unit are not tried."""
     unit = _Unit(worker, order, say)
-    for group in _groups(order):
-        nodes = [node for node in (_node(unit, index) for index in group) if node is not None]
-        todo = [node for node in nodes if not _adopt(unit, node)]
-        if todo:
-            _run_leased(unit, todo)
+    try:
+        for group in _groups(order):
+            nodes = [node for node in (_node(unit, index) for index in group) if node is not None]
+            if nodes:
+                _run_leased(unit, nodes)
+    finally:
+        for out in unit.made_here.values():
+            shutil.rmtree(out.parent, ignore_errors=True)
     inside = [stage.key for stage in order.stages]
     committed = tuple(key for key in inside if key in unit.manifests)
     notes = tuple(dict.fromkeys(worker.notes))
@@ -94,7 +100,7 @@ def _node(unit: _Unit, index: int) -> Node | None:
             continue
         if any(other.key == key for other in unit.order.stages):
             return None  # a parent inside the unit failed or is busy
-        manifest = unit.worker.ledger.manifest(kind, key)
+        manifest = unit.worker.parents.get(unit.worker.ledger, kind, key)
         if manifest is None:
             unit.redo.append(key)
             return None
@@ -119,10 +125,11 @@ def _run_leased(unit: _Unit, nodes: list[Node]) -> None:
         for node in nodes:
             lease = unit.worker.leases.take(node.key)
             if lease is None:
-                unit.busy.append(node.key)
+                if not _adopt(unit, node):  # committed, and its holder is gone
+                    unit.busy.append(node.key)
                 continue
             stack.callback(unit.worker.leases.release, lease)
-            if not _adopt(unit, node):  # committed by another driver between the look and the lease
+            if not _adopt(unit, node):  # committed by another driver since the plan was made
                 held[node.key] = lease
         todo = [node for node in nodes if node.key in held]
         if todo:
@@ -175,6 +182,7 @@ def _gone(unit: _Unit, key: str) -> bool:
     manifest = unit.manifests[key]
     if unit.worker.ledger.manifest(manifest.kind, key) != manifest:
         del unit.manifests[key]
+        unit.worker.parents.forget(key)
         return True
     return False
 
@@ -207,17 +215,27 @@ def _compute(unit: _Unit, nodes: Sequence[Node], leases: dict[str, Lease], micro
                 variant["gradient_checkpointing"] = True
             made = _made(worker, started, seconds / len(jobs)) | variant | job.made
             parents = {parent.key: unit.manifests[parent.key] for _, parent in node.parents}
-            unit.manifests[node.key] = worker.ledger.commit(node, job.out, parents=parents, made=made)
+            left = leases[node.key].checkpoints or not isinstance(job.progress, StoredProgress) or job.progress.used
+            unit.manifests[node.key] = worker.ledger.commit(node, job.out, parents=parents, made=made, checkpoints=left)
+            _keep_for_children(unit, node, job.out)
             unit.ran.append(node.key)
             unit.say(node.key, 1.0, "committed")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _keep_for_children(unit: _Unit, node: Node, out: Path) -> None:
+    """Let the unit's later stages read what was just made where it lies, until the unit ends: no other unit needs it as often."""
+    if not any(key == node.key for stage in unit.order.stages for _, _, key in stage.parents):
+        return
+    if digest_of(payloads_in(out)) == unit.manifests[node.key].digest:  # not what another writer committed first
+        unit.made_here[node.key] = out.rename(unit.worker.scratch.new("made-") / "out")
+
+
 def _job(unit: _Unit, node: Node, out: Path, lease: Lease, micro_batch: int | None) -> StageJob:
     worker = unit.worker
     out.mkdir(parents=True)
-    folders = {parent.key: worker.scratch.folder_of(unit.manifests[parent.key], worker.ledger) for _, parent in node.parents}
+    folders = {parent.key: _folder_of(unit, parent) for _, parent in node.parents}
     parents = tuple((role, parent.key, folders[parent.key]) for role, parent in node.parents)
     return StageJob(
         spec=node.spec,
@@ -232,6 +250,10 @@ def _job(unit: _Unit, node: Node, out: Path, lease: Lease, micro_batch: int | No
         micro_batch=micro_batch,
         gradient_checkpointing=worker.gradient_checkpointing,
     )
+
+
+def _folder_of(unit: _Unit, parent: Node) -> Path:
+    return unit.made_here.get(parent.key) or unit.worker.scratch.folder_of(unit.manifests[parent.key], unit.worker.ledger)
 
 
 def _made(worker: Worker, started: float, seconds: float) -> dict[str, Any]:
