@@ -90,7 +90,7 @@ def run(
     reporter = Terminal(planned.grid)
     try:
         uri = None if no_tracking else tracking_uri(tracking)
-        plots, pages = trial_artifacts(ledger), grid_artifacts(planned, ledger)
+        plots, pages = trial_artifacts(), grid_artifacts(planned, ledger)
         with mirrored(planned, ledger, uri, reporter.note, artifacts=plots, grid_artifacts=pages) as on_trial:
             result = run_plan(planned, ledger, options, reporter, on_trial)
     finally:

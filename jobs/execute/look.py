@@ -1,4 +1,4 @@
-"""Reading back results that were there before the run, beside the run: it begins at once, and still calls no grid done over spoiled results."""
+"""Reading back, beside a run, the results that were there before it: it begins at once, and calls no grid done over spoiled results."""
 
 from __future__ import annotations
 

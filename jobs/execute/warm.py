@@ -101,10 +101,19 @@ def private_folder() -> Path:
     return folder
 
 
+def _pid_namespace() -> str:
+    """What tells this container's pids from another's of the same host."""
+    try:
+        return os.readlink("/proc/self/ns/pid").strip("pid:[]") + "-"
+    except OSError:
+        return ""
+
+
 def run_folder() -> Path:
     """A fresh scratch folder of this process; those of processes that are gone are removed."""
     private = private_folder()
-    ours = f"run-{socket.gethostname()}-"  # a folder shared by hosts holds runs whose pids mean nothing here
+    # a folder shared by hosts, or by containers of one host, holds runs whose pids mean nothing here
+    ours = f"run-{socket.gethostname()}-{_pid_namespace()}"
     for old in private.glob(f"{ours}*"):
         pid = old.name.removeprefix(ours)
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():

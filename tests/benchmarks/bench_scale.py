@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_scale.py [--trials 1000] [--workers 2] [--store folder|s3] [--no-tracking] [--json]
 
 The grid is run in two halves, each by a process of its own: the first from nothing, the second with half done. Then `plan` and `run`
-where all is done, `status` and `results`. Counted are the calls of the store by driver and workers, and the requests that MLflow's server logs.
-CPU time holds on a busy machine too; wall time does not.
+where all is done, `status` and `results`. Counted are the calls of the store by driver and workers, and the requests in the log of
+MLflow's server. CPU time holds on a busy machine too; wall time does not.
 """
 
 from __future__ import annotations
