@@ -142,7 +142,8 @@ def _per_trial(found: dict[str, Any], trials: int) -> dict[str, float]:
     calls = found["store_calls"]
     return {
         "wall_ms": 1e3 * (found["wall_s"] - found["first_unit_s"]) / trials,
-        "driver_cpu_ms": 1e3 * found["cpu_s"] / trials,
+        "driver_cpu_ms": 1e3 * (found["cpu_s"] - found["first_unit_cpu_s"]) / trials,
+        "of_that_mirror_ms": 1e3 * found.get("mirror_cpu_s", 0.0) / trials,
         "driver_calls": sum(calls["driver"].values()) / trials,
         "worker_calls": sum(calls["worker"].values()) / trials,
         "mlflow_requests": sum(found["mlflow_requests"].values()) / trials,

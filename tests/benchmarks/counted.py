@@ -79,22 +79,36 @@ def _stages_that_do_nothing() -> None:
     options.RunOptions = functools.partial(options.RunOptions, stages="tests.benchmarks.noop_stages")  # type: ignore[misc,assignment]
 
 
-def _mark_when_units_are_taken(marks: dict[str, float]) -> None:
-    """When the plan is made, and when the first unit is on its way to a worker."""
+def _mark(marks: dict[str, float], began: float) -> None:
+    """When the plan is made, when the first unit is on its way to a worker, and what the mirror's thread takes."""
     from jobs.execute.queue import Queue
     from jobs.execute.run import _Run
+    from jobs.tracker.mirror import Mirror
 
-    made, order = Queue.__init__, _Run.order_of
+    made, order, work = Queue.__init__, _Run.order_of, Mirror._work
 
-    def init(self: Queue, units: Any) -> None:
-        made(self, units)
-        marks.setdefault("planned", time.time())
+    def mark(name: str) -> None:
+        marks.setdefault(f"{name}_s", time.time() - began)
+        marks.setdefault(f"{name}_cpu_s", _cpu_s())
+
+    def init(self: Queue, *args: Any) -> None:
+        made(self, *args)
+        mark("planned")
 
     def order_of(self: _Run, unit: Any) -> str:
-        marks.setdefault("first_unit", time.time())
+        mark("first_unit")
         return order(self, unit)
 
-    Queue.__init__, _Run.order_of = init, order_of  # type: ignore[method-assign]
+    def mirror(self: Mirror) -> None:
+        work(self)
+        marks["mirror_cpu_s"] = time.thread_time()
+
+    Queue.__init__, _Run.order_of, Mirror._work = init, order_of, mirror  # type: ignore[method-assign]
+
+
+def _cpu_s() -> float:
+    used = os.times()
+    return used.user + used.system
 
 
 def main() -> None:
@@ -104,20 +118,14 @@ def main() -> None:
     marks: dict[str, float] = {}
     if arguments[0] == "run":
         _stages_that_do_nothing()
-        _mark_when_units_are_taken(marks)
+        _mark(marks, began)
     _open("driver")
     install()
     from jobs.cli.main import s2l
 
     code = s2l.main(arguments, prog_name="s2l", standalone_mode=False)
-    used = os.times()
-    found = {
-        "exit": code or 0,
-        "wall_s": time.time() - began,
-        "cpu_s": used.user + used.system,
-        "peak_mb": status_mb("VmHWM"),
-        **{f"{name}_s": when - began for name, when in marks.items()},
-    }
+    marks["main_thread_cpu_s"] = time.thread_time()
+    found = {"exit": code or 0, "wall_s": time.time() - began, "cpu_s": _cpu_s(), "peak_mb": status_mb("VmHWM"), **marks}
     (folder / "process.json").write_text(json.dumps(found))
 
 
