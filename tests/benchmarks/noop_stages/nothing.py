@@ -25,7 +25,7 @@ def run(job: StageJob) -> None:
     (job.out / f"{kind}.json").write_text(json.dumps(content))
     if kind == "shake":  # as a LoRA leaves: weights and a curve
         (job.out / "lora.safetensors").write_bytes(job.key.encode())
-        (job.out / "curve.json").write_text(json.dumps({"step": list(range(64)), "loss": [1.0] * 64}))
+        (job.out / "curve.json").write_text(json.dumps({"step": list(range(64)), "loss": [int(job.key[:8], 16)] * 64}))
 
 
 def run_fused(jobs: Sequence[StageJob]) -> None:
