@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
+from botocore.utils import parse_timestamp
 
 from jobs.errors import AlreadyExists, Conflict, NotFound, OutOfReach
 from jobs.store.protocol import Entry, Stored, checked_name, checked_prefix
@@ -213,6 +215,7 @@ class _LostError(Exception):
 def _client() -> Any:
     import boto3
     from botocore.config import Config
+    from botocore.session import get_session
 
     own_server = bool(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
     retries: Any = {"mode": "standard"}
@@ -220,7 +223,17 @@ def _client() -> Any:
         retries["total_max_attempts"] = 5
     style: Any = {"addressing_style": "path"} if own_server else {}
     config = Config(retries=retries, s3=style, connect_timeout=5, read_timeout=60, max_pool_connections=32)
-    return boto3.session.Session().client("s3", config=config)
+    core = get_session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
+    return boto3.session.Session(botocore_session=core).client("s3", config=config)
+
+
+def _time(value: Any) -> datetime:
+    """A time in an answer. botocore's own way takes most of the time of a long listing, which has one a name."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return parse_timestamp(value)
 
 
 def _code(error: ClientError) -> tuple[str, str]:
