@@ -1,4 +1,4 @@
-"""What a run asks of its store, counted: calls do not depend on how busy the machine is, and each one is a round trip to a store far away."""
+"""What a run asks of its store, counted: counts do not depend on how busy a machine is, and each call may be a long way."""
 
 from __future__ import annotations
 
