@@ -51,7 +51,7 @@ def drive_run(
     try:
         with Watch(own, gate, tail, reporter.note) as watch:
             mirror = whole or plan
-            plots, pages = trial_artifacts(ledger), grid_artifacts(mirror, ledger)
+            plots, pages = trial_artifacts(), grid_artifacts(mirror, ledger)
             with mirrored(mirror, ledger, tracking, reporter.note, artifacts=plots, grid_artifacts=pages) as on_trial:
                 if tracking is not None:
                     _tell_others(mirror, plan, ledger, on_trial)

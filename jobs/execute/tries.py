@@ -126,6 +126,7 @@ def _gone(unit: UnitState, key: str) -> bool:
     manifest = unit.manifests[key]
     if unit.worker.ledger.manifest(manifest.kind, key) != manifest:
         del unit.manifests[key]
+        unit.worker.parents.forget(key)
         return True
     return False
 

@@ -6,11 +6,12 @@ import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Preempted
 from jobs.execute.order import WorkOrder
-from jobs.execute.warm import Scratch, Warm
+from jobs.execute.warm import Manifests, Scratch, Warm
 from jobs.graph import Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
@@ -45,6 +46,7 @@ class Worker:
     leases: LeaseKeeper
     device: str = "cpu"
     warm: Warm = field(default_factory=Warm)
+    parents: Manifests = field(default_factory=Manifests)
     host: str = ""
     gradient_checkpointing: bool = False
     stages: str = "jobs.stages"
@@ -96,6 +98,7 @@ class UnitState:
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
     busy: list[str] = field(default_factory=list)
     redo: list[str] = field(default_factory=list)
+    made_here: dict[str, Path] = field(default_factory=dict)
 
     def adopt(self, node: Node) -> bool:
         """Whether the stage is committed, by whomever; its manifest is at hand then."""
