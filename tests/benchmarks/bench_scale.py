@@ -35,7 +35,7 @@ from tests.benchmarks.counted import BEGAN
 GRID = "paper-table1"
 PER_SEED = 156
 """Trials of the grid that one more seed adds."""
-_REQUEST = re.compile(r'"(GET|POST|PUT|PATCH|DELETE) \S*?/mlflow(?:-artifacts)?/(?:artifacts/)?([\w-]+(?:/[a-z][\w-]*)?)\S* HTTP')
+_REQUEST = re.compile(r'"(GET|POST|PUT|PATCH|DELETE) \S*/mlflow(?:-artifacts)?/(artifacts|[\w-]+/[\w-]+)')
 
 
 @dataclass
