@@ -143,7 +143,9 @@ def _open_lock(root: Path) -> int:
 
 
 def _remove_unused(root: Path) -> None:
-    """Remove a scratch folder that no living process holds."""
+    """Remove a scratch folder that no living process holds. One without a lock is being made, or another version's."""
+    if not (root / "in-use").exists():
+        return
     try:
         handle = _open_lock(root)
     except OSError:  # gone already
