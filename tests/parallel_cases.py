@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.execute.group import Meeting, find_meeting, in_group, open_meeting
+from jobs.worker.group import Meeting, find_meeting, in_group, open_meeting
 from s2l_core.families.sd import StableDiffusion
 from s2l_core.shake import Shaken, shake
 from s2l_core.specs.adapters import AdapterSpec

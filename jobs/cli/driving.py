@@ -10,9 +10,9 @@ import click
 from jobs.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TRIALS_FAILED
 
 if TYPE_CHECKING:
+    from jobs.execute.ongoing import OnTrial
     from jobs.execute.options import RunOptions
     from jobs.execute.result import RunResult
-    from jobs.execute.run import OnTrial
     from jobs.ledger.ledger import Ledger
     from jobs.plan import Plan
     from jobs.runs.registry import OwnRun

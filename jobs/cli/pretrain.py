@@ -41,8 +41,8 @@ def pretrain(
 
     How an imagefolder is learned is a recipe: the standard one, changed by `--config`, changed by the other options.
     """
-    from jobs.execute.worker_setup import pin_threads
     from jobs.sources.recipe import read_recipe
+    from jobs.worker.setup import pin_threads
     from s2l_core.tiny.recipe import RECIPES, make
 
     if output.exists():

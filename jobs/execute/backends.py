@@ -13,19 +13,19 @@ from jobs.execute.limits import Gate
 from jobs.execute.losses import Losses, Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
-from jobs.execute.placement import Shape
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.remote import beside_driver, end_remotely, node_lives
-from jobs.execute.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, processes_of
 from jobs.execute.units import Unit
-from jobs.execute.warm import Scratch
 from jobs.ledger.ledger import Ledger
+from jobs.placement.estimate import Shape
+from jobs.placement.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, processes_of
 from jobs.plan import Plan
 from jobs.policy import RetryPolicy
+from jobs.worker.warm import Scratch
 
 if TYPE_CHECKING:
     from jobs.execute.board import BoardReader, Story
-    from jobs.execute.worker import Worker
+    from jobs.worker.state import Worker
 
 
 class Running(Protocol):
@@ -68,7 +68,7 @@ class LocalBackend:
             self._worker.close()
 
     def run_here(self, queue: Queue, unit: Unit) -> None:
-        from jobs.execute.stage_runner import run_order
+        from jobs.worker.stage_runner import run_order
 
         outcome = run_order(WorkOrder.of(unit, self._run.inputs), self._made(), self._run.say)
         if outcome.unreached:
@@ -77,7 +77,7 @@ class LocalBackend:
         self._run.note(unit, outcome)
 
     def _made(self) -> Worker:
-        from jobs.execute.worker_setup import make_worker
+        from jobs.worker.setup import make_worker
 
         if self._worker is None:
             self._worker = make_worker(self._settings(self._run.options.gpu_share))
@@ -180,7 +180,7 @@ class RayBackend(LocalBackend):
     def _shapes(self, share: float) -> FixedShapes | ShapesByMemory:
         options = self._run.options
         if share and options.gpu_share is None:
-            from jobs.execute.gpu_memory import smallest_gpu
+            from jobs.placement.gpu_memory import smallest_gpu
 
             memory = options.gpu_memory or smallest_gpu()
             if memory:

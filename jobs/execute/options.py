@@ -19,7 +19,7 @@ class RunOptions:
         workers: CPU slots of a private Ray (None: one a core).
         local: run in this process, without Ray.
         address: a running Ray cluster to use instead.
-        gpu_share: GPUs of one process of a unit; None: chosen by what it needs (jobs/execute/placement.py), 0 where there are none.
+        gpu_share: GPUs of one process of a unit; None: chosen by what it needs (jobs/placement/estimate.py), 0 where there are none.
         gpu_memory: bytes of the smallest GPU; None: the cluster's nodes are asked.
         processes: of a unit that trains a shake.
         device: "cpu": compute there also where there are GPUs.

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from jobs.execute.board import Place
-from jobs.execute.leaving import end_worker
+from jobs.worker.leaving import end_worker
 
 END_WAIT_S, ANSWER_WAIT_S = 60.0, 3.0
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 
 from jobs.demand import AskedOnce, Committed, missing_nodes
@@ -13,24 +11,19 @@ from jobs.errors import OutOfReach
 from jobs.execute.backends import LocalBackend, ray_backend
 from jobs.execute.limits import Gate, Stop
 from jobs.execute.look import Look
-from jobs.execute.losses import Verdict
+from jobs.execute.ongoing import Ongoing, OnTrial
 from jobs.execute.options import RunOptions
-from jobs.execute.order import WorkOrder
 from jobs.execute.progress import Reporter
-from jobs.execute.queue import Outcome, Queue
+from jobs.execute.queue import Queue
 from jobs.execute.result import RunResult
-from jobs.execute.units import Unit, make_units
-from jobs.execute.warm import Scratch, run_name, scratch_of
+from jobs.execute.units import make_units
 from jobs.graph import Node
-from jobs.ledger.failures import Failure, newest
+from jobs.ledger.failures import newest
 from jobs.ledger.ledger import Ledger
-from jobs.ledger.paths import Paths
-from jobs.ledger.patient import patient
 from jobs.ledger.retention import drop
-from jobs.names import stage_names
-from jobs.plan import Plan, Trial
-from jobs.secrets import scrub
+from jobs.plan import Plan
 from jobs.states import TrialState, trial_states
+from jobs.worker.warm import Scratch, run_name, scratch_of
 
 BUSY_POLL_S = 2.0
 MANY_RESULTS = 1000
@@ -39,117 +32,12 @@ MAX_REDONE = 3
 """How often one run makes the same corrupt stage again before it gives the store up."""
 
 
-OnTrial = Callable[[Trial, TrialState], None]
-"""Told of every trial that is complete, failed or blocked; never raises."""
-
-
-class _Run:
-    """One run of one plan: keeps what is committed and tells trials that are complete."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        ledger: Ledger,
-        options: RunOptions,
-        reporter: Reporter,
-        on_trial: Callable[[Trial, TrialState], None],
-        gate: Gate | None = None,
-    ) -> None:
-        self.plan, self.options, self.reporter, self.on_trial = plan, options, reporter, on_trial
-        self.policy = plan.retry
-        self.ledger = patient(ledger, self.policy.transient, say=self.tell)
-        self.halved: Mapping[str, int] = {}
-        self.gate = gate or Gate(options.limits)
-        self.result = RunResult()
-        self.look: Look | None = None
-        self.names = stage_names(plan)
-        self.inputs = {content: str(path) for content, path in plan.inputs.items()}
-        self._waits: dict[str, list[Trial]] = {}
-        self._open: dict[str, int] = {}
-
-    def expect(self, missing: Iterable[Node]) -> None:
-        """Note which trials wait for which stages; those that wait for none are complete."""
-        keys = {node.key for node in missing}
-        self._waits, self._open = {}, {}
-        for trial in self.plan.trials:
-            open_leaves = {leaf.key for leaf in trial.leaves()} & keys
-            self._open[trial.key] = len(open_leaves)
-            for key in open_leaves:
-                self._waits.setdefault(key, []).append(trial)
-
-    def order_of(self, unit: Unit) -> str:
-        if self.look is not None:
-            self.look.begin()  # not earlier: the first unit does not wait for it
-        return WorkOrder.of(unit, self.inputs, self.halved).model_dump_json()
-
-    def note(self, unit: Unit, outcome: Outcome) -> None:
-        self.result.ran.update(outcome.ran)
-        self.result.failed.update({key: (found[0], found[1]) for key, found in outcome.failed.items()})
-        for key in outcome.ran:
-            self.result.failed.pop(key, None)
-        failed = [scrub(f"{self.names.get(key, key)}: {found[0]}: {found[1]}") for key, found in outcome.failed.items()]
-        for text in outcome.notes:
-            self.tell(text)
-        self.reporter.finished([self.names.get(key, key) for key in outcome.ran], failed)
-        for key in outcome.committed:
-            for trial in self._waits.pop(key, ()):
-                self._open[trial.key] -= 1
-                if not self._open[trial.key]:
-                    self.on_trial(trial, TrialState("done"))
-
-    def say(self, key: str, fraction: float, words: str) -> None:
-        self.reporter.stage(self.names.get(key, key), fraction, words)
-
-    def tell(self, text: str) -> None:
-        self.reporter.note(scrub(text))
-
-    def reach_store(self) -> None:
-        """Return when the store answers; it is waited for as long as the grid's policy says."""
-        next(iter(self.ledger.store.list(Paths.grids)), None)
-
-    def give_up(self, unit: Unit, verdict: Verdict) -> Outcome:
-        """A unit that is not tried again becomes a failure record of the stage that it was at, or of its first open one."""
-        done = tuple(node.key for node in unit.nodes if self.ledger.manifest(node.kind, node.key))
-        still_open = [node for node in unit.nodes if node.key not in done]
-        if not still_open:  # it died between its last commit and its report
-            return Outcome(committed=done)
-        node = next((node for node in still_open if node.key == verdict.stage), still_open[0])
-        self.ledger.record_failure(
-            Failure(
-                kind=node.kind,
-                key=node.key,
-                error_class=verdict.error_class,
-                message=verdict.message,
-                traceback=verdict.trace,
-                host=verdict.host or socket.gethostname(),
-                tries=verdict.tries,
-            )
-        )
-        return Outcome(committed=done, failed={node.key: (verdict.error_class, verdict.message)})
-
-    def block(self, queue: Queue) -> None:
-        """A `blocked` record for the first stage of each unit that will not run, unless it has one already."""
-        known = {failure.key for failure in newest(self.ledger.failures()).values() if failure.error_class == "blocked"}
-        for unit, cause in queue.blocked.values():
-            node = unit.nodes[0]
-            if not cause or node.key in known:
-                continue
-            failed = queue.stage(cause)
-            kind = failed.kind if failed is not None else ""
-            message = f"waits for {self.names.get(cause, kind)}, which failed"
-            self.ledger.record_failure(
-                Failure(
-                    kind=node.kind, key=node.key, error_class="blocked", message=message, host=socket.gethostname(), cause=(kind, cause)
-                )
-            )
-
-
 def run_plan(
     plan: Plan,
     ledger: Ledger,
     options: RunOptions,
     reporter: Reporter,
-    on_trial: Callable[[Trial, TrialState], None],
+    on_trial: OnTrial,
     gate: Gate | None = None,
 ) -> RunResult:
     """Run what is missing and return when nothing more can run, or nothing more may.
@@ -163,7 +51,7 @@ def run_plan(
         KeyboardInterrupt: the user stopped it; the ledger is whole, running again goes on.
     """
     started = time.perf_counter()
-    run = _Run(plan, ledger, options, reporter, on_trial, gate)
+    run = Ongoing(plan, ledger, options, reporter, on_trial, gate)
     for node in ledger.stale(plan.nodes()):
         manifest = ledger.manifest(node.kind, node.key)
         if manifest is not None:
@@ -174,8 +62,7 @@ def run_plan(
     total = len(plan.nodes())
     run.expect(missing)
     reporter.begin(len(missing), total - len(missing))
-    already = [trial for trial in plan.trials if not run._open[trial.key]]
-    for trial in already:
+    for trial in run.complete():
         on_trial(trial, TrialState("done"))
     run.look = _look(plan, run.ledger, done, reporter)
     try:
@@ -200,7 +87,7 @@ def _look(plan: Plan, ledger: Ledger, done: Committed, reporter: Reporter) -> Lo
     return Look(ledger, leaves)
 
 
-def _until_whole(run: _Run, missing: list[Node]) -> tuple[bool, bool]:
+def _until_whole(run: Ongoing, missing: list[Node]) -> tuple[bool, bool]:
     """Run what is missing, and again what of the results that were there proves spoiled.
 
     Returns:
@@ -228,7 +115,7 @@ def _missing(plan: Plan, ledger: Committed) -> list[Node]:
     return [node for node in plan.nodes() if node in wanted]
 
 
-def _rounds(run: _Run, missing: list[Node], scratch: Scratch) -> bool:
+def _rounds(run: Ongoing, missing: list[Node], scratch: Scratch) -> bool:
     """Rounds until nothing is missing but what failed: a round ends early when another driver holds leases or a parent proved corrupt.
 
     Returns:
@@ -261,7 +148,7 @@ def _rounds(run: _Run, missing: list[Node], scratch: Scratch) -> bool:
             run.reporter.again(len(missing))
 
 
-def _wait_for_one(run: _Run, busy: list[str]) -> None:
+def _wait_for_one(run: Ongoing, busy: list[str]) -> None:
     """Until another driver gives one of its stages back, or is seen to be dead: workers come and go, and only who stays can tell that."""
     run.reporter.note("waiting for stages that another driver is running")
     while not run.gate.is_closed() and not [
@@ -270,7 +157,7 @@ def _wait_for_one(run: _Run, busy: list[str]) -> None:
         time.sleep(BUSY_POLL_S)
 
 
-def _stopped(run: _Run, still_open: set[str]) -> Stop | None:
+def _stopped(run: Ongoing, still_open: set[str]) -> Stop | None:
     """What another run would do, when this one was kept from it."""
     left = _worth_trying(run, [node for node in run.plan.nodes() if node.key in still_open])
     if not left:
@@ -278,14 +165,14 @@ def _stopped(run: _Run, still_open: set[str]) -> Stop | None:
     return run.gate.stopped(len(left), sum(state.state == "missing" for state in run.result.states.values()))
 
 
-def _retain(run: _Run) -> None:
+def _retain(run: Ongoing) -> None:
     dropped = drop(run.ledger, run.plan.nodes(), run.options.keep)
     if dropped.shakes:
         size = f"{dropped.bytes / 1e6:.1f} MB, --keep {run.options.keep}"
         run.reporter.note(f"dropped the weights of {dropped.shakes} shakes ({size}); they are made again when asked for")
 
 
-def _check_store_keeps(run: _Run, redone: Counter[str]) -> None:
+def _check_store_keeps(run: Ongoing, redone: Counter[str]) -> None:
     for key, times in redone.items():
         if times > MAX_REDONE:
             name = run.names.get(key, key)
@@ -294,7 +181,7 @@ def _check_store_keeps(run: _Run, redone: Counter[str]) -> None:
             )
 
 
-def _worth_trying(run: _Run, missing: list[Node]) -> list[Node]:
+def _worth_trying(run: Ongoing, missing: list[Node]) -> list[Node]:
     """The missing stages without those that failed in this run and without what hangs on them: no later round can make those."""
     hopeless: set[str] = set()
     for node in missing:
@@ -303,7 +190,7 @@ def _worth_trying(run: _Run, missing: list[Node]) -> list[Node]:
     return [node for node in missing if node.key not in hopeless]
 
 
-def _final_states(run: _Run, still_open: set[str]) -> dict[str, TrialState]:
+def _final_states(run: Ongoing, still_open: set[str]) -> dict[str, TrialState]:
     committed = {node.key for node in run.plan.nodes()} - still_open
     failures = newest(run.ledger.failures()) if still_open else {}
     states = trial_states(run.plan, committed, failures)

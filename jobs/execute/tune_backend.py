@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs.execute.placement import Shape
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
+from jobs.placement.estimate import Shape
 
 SHAPE = ("processes", "gpu_share")
 """What of a unit's shape stands in its Tune config, where Tune's callable finds it."""
@@ -66,7 +66,7 @@ class TuneBackend:
             from ray import tune
 
             from jobs.execute.searcher import ReadySearcher
-            from jobs.execute.trainable import UnitTrainable
+            from jobs.worker.trainable import UnitTrainable
 
             searcher = ReadySearcher(queue, self.order_of, on_outcome, lost, shape_of=self._in_config)
             trainable = tune.with_resources(

@@ -81,11 +81,11 @@ def _stages_that_do_nothing() -> None:
 
 def _mark(marks: dict[str, float], began: float) -> None:
     """When the plan is made, when the first unit is on its way to a worker, and what the mirror's thread takes."""
+    from jobs.execute.ongoing import Ongoing
     from jobs.execute.queue import Queue
-    from jobs.execute.run import _Run
     from jobs.tracker.mirror import Mirror
 
-    made, order, work = Queue.__init__, _Run.order_of, Mirror._work
+    made, order, work = Queue.__init__, Ongoing.order_of, Mirror._work
 
     def mark(name: str) -> None:
         marks.setdefault(f"{name}_s", time.time() - began)
@@ -95,7 +95,7 @@ def _mark(marks: dict[str, float], began: float) -> None:
         made(self, *args)
         mark("planned")
 
-    def order_of(self: _Run, unit: Any) -> str:
+    def order_of(self: Ongoing, unit: Any) -> str:
         mark("first_unit")
         return order(self, unit)
 
@@ -103,7 +103,7 @@ def _mark(marks: dict[str, float], began: float) -> None:
         work(self)
         marks["mirror_cpu_s"] = time.thread_time()
 
-    Queue.__init__, _Run.order_of, Mirror._work = init, order_of, mirror  # type: ignore[method-assign]
+    Queue.__init__, Ongoing.order_of, Mirror._work = init, order_of, mirror  # type: ignore[method-assign]
 
 
 def _cpu_s() -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.execute.leaving import EXIT_PREEMPTED
+from jobs.worker.leaving import EXIT_PREEMPTED
 from tests.s2l_process import ROOT, wait_for
 from tests.unruly.shake import STEPS
 from tests.unruly_runs import Unruly
@@ -86,7 +86,7 @@ IDLE = """\
 import os, signal, sys, time
 from types import SimpleNamespace
 import threading
-from jobs.execute.leaving import Notice
+from jobs.worker.leaving import Notice
 
 notice = Notice(SimpleNamespace(leaving=threading.Event()))
 notice.busy = sys.argv[1] == "busy"

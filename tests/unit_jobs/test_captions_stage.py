@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from jobs.execute.order import WorkOrder
-from jobs.execute.stage_runner import Worker, run_order
 from jobs.execute.units import Unit
-from jobs.execute.warm import Scratch
 from jobs.graph import Graph, Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
@@ -22,6 +20,8 @@ from jobs.stages import score
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import CaptionsStage, DataStage, DrawnFaces, ScoreStage
 from jobs.store.open import open_store
+from jobs.worker.stage_runner import Worker, run_order
+from jobs.worker.warm import Scratch
 from s2l_core.captioners.table import AutomaticCaptions, read_captions, write_captions
 from s2l_core.faces import records
 from s2l_core.images import ImageRecord, write_images

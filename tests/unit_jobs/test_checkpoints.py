@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from jobs.errors import Preempted
-from jobs.execute.warm import Warm
 from jobs.stages.checkpoints import SHARE, Checkpoints
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BlindStage
+from jobs.worker.warm import Warm
 
 
 class World:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from jobs.execute.warm import Warm
 from jobs.sources import resolve_public
 from jobs.stages import data as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import DataStage, DrawnStrangers, FolderImages, PublicFolder
+from jobs.worker.warm import Warm
 from s2l_core.faces import draw, stranger_records
 from s2l_core.images import ImageRecord, encode_png, read_images
 from tests.unit_jobs.test_shake_stage import Kept

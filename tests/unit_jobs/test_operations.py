@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from jobs.demand import count
-from jobs.execute import worker_setup
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.run import RunResult, run_plan
@@ -19,6 +18,7 @@ from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.plan import Plan
 from jobs.store.open import open_store
+from jobs.worker import setup as worker_setup
 from tests.failing_store import FailingStore
 
 GRID = """\

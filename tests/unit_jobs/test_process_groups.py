@@ -10,8 +10,8 @@ import torch
 
 from jobs.cli.main import s2l
 from jobs.errors import InputError
-from jobs.execute.group import backend_for, find_meeting, in_group, open_meeting
-from jobs.execute.worker_setup import pick_device
+from jobs.worker.group import backend_for, find_meeting, in_group, open_meeting
+from jobs.worker.setup import pick_device
 from s2l_core.training.errors import GroupBroken
 from s2l_core.training.group import TorchGroup, agreed, share_files
 

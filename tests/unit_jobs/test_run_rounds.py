@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from jobs.cli.main import s2l
 from jobs.errors import Corrupt, InputError, OutOfReach
+from jobs.execute import ongoing as ongoing_module
 from jobs.execute import run as run_module
 from jobs.execute.backends import RayBackend
 from jobs.execute.losses import Verdict
@@ -154,7 +155,7 @@ def _leave(job: StageJob) -> None:
 
 def test_a_worker_lost_after_its_last_commit_is_no_failure(world: World) -> None:
     world.run()
-    run = run_module._Run(world.plan, world.ledger, RunOptions(world.store), Silent(), lambda *_: None)
+    run = ongoing_module.Ongoing(world.plan, world.ledger, RunOptions(world.store), Silent(), lambda *_: None)
     unit = next(unit for unit in make_units(world.plan.nodes()) if unit.kind == "cell")
     assert run.give_up(unit, Verdict("preempted", "died")) == Outcome(committed=tuple(unit.keys))
     assert world.ledger.failures() == []
@@ -162,7 +163,7 @@ def test_a_worker_lost_after_its_last_commit_is_no_failure(world: World) -> None
 
 def test_more_gpus_than_there_are_is_refused_before_anything_waits_for_them(world: World) -> None:
     options = RunOptions(world.store, gpu_share=0.5, stages=STAGES)
-    run = run_module._Run(world.plan, world.ledger, options, Silent(), lambda *_: None)
+    run = ongoing_module.Ongoing(world.plan, world.ledger, options, Silent(), lambda *_: None)
     backend = RayBackend(run, Path("unused"), ExitStack(), slots=2, gpus=0.0)
     with pytest.raises(InputError, match=r"0\.5 GPUs, and there are 0"):
         backend.run(Queue([]))
@@ -248,7 +249,7 @@ def test_notes_and_failures_are_told_without_secrets(world: World, monkeypatch: 
     reporter = Noted()
     told: list[str] = []
     monkeypatch.setattr(reporter, "finished", lambda names, failed: told.extend(failed))
-    run = run_module._Run(world.plan, world.ledger, RunOptions(world.store), reporter, lambda *_: None)
+    run = ongoing_module.Ongoing(world.plan, world.ledger, RunOptions(world.store), reporter, lambda *_: None)
     unit = make_units(world.plan.nodes())[0]
     run.note(unit, Outcome(failed={unit.keys[0]: ("unknown", "said planted-token")}, notes=("noted planted-token",)))
     assert reporter.notes == ["noted ***"]

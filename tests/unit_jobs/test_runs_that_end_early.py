@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
+from jobs.execute import ongoing as ongoing_module
 from jobs.execute import run as run_module
 from jobs.execute.backends import RayBackend
 from jobs.execute.inputs import commit_inputs
@@ -128,7 +129,7 @@ def test_a_limit_on_gpus_that_could_never_hold_is_refused_before_anything_starts
     from jobs.execute.queue import Queue
 
     options = replace(world.options, local=False, gpu_share=1.0, limits=Limits(max_gpus=0.5))
-    run = run_module._Run(world.plan, world.ledger, options, Silent(), lambda *_: None)
+    run = ongoing_module.Ongoing(world.plan, world.ledger, options, Silent(), lambda *_: None)
     with pytest.raises(InputError, match=r"--max-gpus 0\.5: one trial takes 1 GPUs"):
         RayBackend(run, Path("unused"), ExitStack(), slots=2, gpus=2.0).run(Queue([], run.gate))
     with pytest.raises(InputError, match="trials take no GPU here"):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.execute.warm import Scratch, private_folder, run_name, scratch_of
 from jobs.ledger.manifest import Manifest
+from jobs.worker.warm import Scratch, private_folder, run_name, scratch_of
 from tests.s2l_process import ROOT
 
-HOLD = "import sys; from jobs.execute.warm import scratch_of; held = scratch_of(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from jobs.worker.warm import scratch_of; held = scratch_of(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from jobs.errors import InputError, Preempted
-from jobs.execute.failures import classify
-from jobs.execute.warm import Warm
 from jobs.policy import RetryPolicy
 from jobs.stages import checkpoints
 from jobs.stages import shake as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ShakeStage
+from jobs.worker.failures import classify
+from jobs.worker.warm import Warm
 from s2l_core.adapters import attach_saved
 from s2l_core.defences import Refused
 from s2l_core.defences.dp import PROTECTS_MEMBERS

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from jobs.errors import InputError, Preempted
-from jobs.execute.warm import Warm
 from jobs.stages import base as base_stage
 from jobs.stages import checkpoints
 from jobs.stages import sp as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, FolderModel, PriorStage, SpStage
+from jobs.worker.warm import Warm
 from s2l_core import images
 from s2l_core.images import decode, read_images
 from s2l_core.safety import SafetyChecker

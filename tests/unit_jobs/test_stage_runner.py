@@ -13,9 +13,7 @@ import pytest
 from jobs.errors import OutOfReach
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome
-from jobs.execute.stage_runner import Worker, run_order
 from jobs.execute.units import Unit
-from jobs.execute.warm import Scratch
 from jobs.graph import Graph, Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
@@ -26,6 +24,8 @@ from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, BlindStage, ChoiceStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage
 from jobs.states import trial_state
 from jobs.store.open import open_store
+from jobs.worker.stage_runner import Worker, run_order
+from jobs.worker.warm import Scratch
 from s2l_core.specs.adapters import DenseAdapter
 from s2l_core.specs.attacks import ChosenAttack, LossAttack, PIAAttack
 from s2l_core.specs.objectives import DenoiseObjective

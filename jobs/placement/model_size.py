@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterator
 
 from jobs.errors import Corrupt, NotFound
-from jobs.execute.placement import ModelSize
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest, Payload
 from jobs.ledger.paths import Paths
+from jobs.placement.estimate import ModelSize
 
 LARGEST_HEADER = 100 * 2**20
 """As safetensors itself allows."""

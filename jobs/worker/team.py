@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from jobs.execute.group import RankLost, backend_for, in_group, open_meeting
 from jobs.execute.order import OrderedStage
-from jobs.execute.rank import RankProcess, RankTask
 from jobs.stages.contract import StageJob
+from jobs.worker.group import RankLost, backend_for, in_group, open_meeting
+from jobs.worker.rank import RankProcess, RankTask
 from s2l_core.training.errors import GroupBroken
 
 GRACE_S = 20.0

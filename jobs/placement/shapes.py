@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobs.errors import InputError
-from jobs.execute.model_size import size_of_model
 from jobs.execute.options import RunOptions
 from jobs.execute.order import parse_spec
-from jobs.execute.placement import BATCHES, GIB, ModelSize, Peak, Shape, Variant, calibrated, estimate, share_of, trains
 from jobs.execute.units import Unit
 from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
+from jobs.placement.estimate import BATCHES, GIB, ModelSize, Peak, Shape, Variant, calibrated, estimate, share_of, trains
+from jobs.placement.model_size import size_of_model
 
 MOST_PEAKS = 50
 """So many manifests are read for what like stages took."""
 MODELS_KEPT = 2
-"""As jobs.execute.warm.Warm keeps."""
+"""As jobs.worker.warm.Warm keeps."""
 NodeSize = tuple[float, float]
 """CPUs and GPUs of a node."""
 

@@ -11,9 +11,9 @@ from typing import Any
 from ray.tune import Trainable
 
 from jobs.execute.board import is_open
-from jobs.execute.leaving import Notice, leave, place_here, stacks_on_request
 from jobs.execute.order import WorkOrder
-from jobs.execute.stage_runner import Worker, run_order
+from jobs.worker.leaving import Notice, leave, place_here, stacks_on_request
+from jobs.worker.stage_runner import Worker, run_order
 
 LAST_NEWS_S = 10.0
 
@@ -26,8 +26,8 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
     """Runs the order in `config["order"]` and reports its outcome as one result."""
 
     def setup(self, config: dict[str, Any], setup: dict[str, Any] | None = None) -> None:
-        from jobs.execute.team import Team
-        from jobs.execute.worker_setup import make_worker
+        from jobs.worker.setup import make_worker
+        from jobs.worker.team import Team
 
         global _WORKER, _NOTICE, _STACKS
         if _WORKER is None:

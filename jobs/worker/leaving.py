@@ -16,7 +16,7 @@ from jobs.execute.board import Place
 from jobs.ledger.holder import Holder
 
 if TYPE_CHECKING:
-    from jobs.execute.worker import Worker
+    from jobs.worker.state import Worker
 
 EXIT_PREEMPTED = 143
 """The exit code of a worker that stopped at a checkpoint because it was told to leave: 128 + SIGTERM."""

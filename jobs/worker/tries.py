@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from jobs.errors import Conflict, Corrupt, StoreLost
-from jobs.execute.failures import classify
-from jobs.execute.group import RankLost
-from jobs.execute.worker import UnitState
 from jobs.graph import Node
 from jobs.ledger.failures import ErrorClass, Failure
 from jobs.secrets import scrub
+from jobs.worker.failures import classify
+from jobs.worker.group import RankLost
+from jobs.worker.state import UnitState
 
 Compute = Callable[[Sequence[Node], int | None], None]
 """Computes and commits stages, in pieces of a batch of that size."""

@@ -8,14 +8,14 @@ import threading
 from typing import Any
 
 from jobs.errors import InputError
-from jobs.execute.stage_runner import Worker
-from jobs.execute.warm import scratch_of
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.patient import patient
 from jobs.policy import RetryPolicy
 from jobs.stages.contract import CHECKPOINT_EVERY_S
 from jobs.store.open import open_store
+from jobs.worker.stage_runner import Worker
+from jobs.worker.warm import scratch_of
 
 
 def pin_threads() -> None:

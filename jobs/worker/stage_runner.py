@@ -11,10 +11,7 @@ from typing import Any
 
 from jobs.errors import Preempted, StoreLost
 from jobs.execute.order import WorkOrder, node_of, parse_spec
-from jobs.execute.peaks import begin, peaks
 from jobs.execute.queue import Outcome
-from jobs.execute.tries import try_stages
-from jobs.execute.worker import Say, UnitState, Worker
 from jobs.graph import Node
 from jobs.ledger.leases import Lease
 from jobs.ledger.manifest import digest_of, payloads_in
@@ -22,6 +19,9 @@ from jobs.ledger.progress import StoredProgress
 from jobs.secrets import scrub
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage
+from jobs.worker.peaks import begin, peaks
+from jobs.worker.state import Say, UnitState, Worker
+from jobs.worker.tries import try_stages
 
 __all__ = ["Worker", "run_order"]
 

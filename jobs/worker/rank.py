@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from jobs.errors import Corrupt
-from jobs.execute.group import Meeting, find_meeting, in_group
 from jobs.execute.order import OrderedStage, parse_spec
 from jobs.stages.contract import StageJob
+from jobs.worker.group import Meeting, find_meeting, in_group
 
 
 class RankTask(BaseModel):
@@ -43,7 +43,7 @@ class RankProcess:
     """Kept, warm, for as long as the trial's actor is."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
-        from jobs.execute.worker_setup import make_worker
+        from jobs.worker.setup import make_worker
 
         self._worker = make_worker(setup)
         self._parents: tuple[tuple[str, str, Path], ...] = ()

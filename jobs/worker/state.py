@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Preempted
 from jobs.execute.order import WorkOrder
-from jobs.execute.warm import Manifests, Scratch, Warm
 from jobs.graph import Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
@@ -19,9 +18,10 @@ from jobs.ledger.manifest import Manifest
 from jobs.policy import RetryPolicy
 from jobs.stages.contract import CHECKPOINT_EVERY_S
 from jobs.stages.specs import StageSpec
+from jobs.worker.warm import Manifests, Scratch, Warm
 
 if TYPE_CHECKING:
-    from jobs.execute.team import Team
+    from jobs.worker.team import Team
 
 Say = Callable[[str, float, str], None]
 """(stage key, fraction done, a few words)"""
