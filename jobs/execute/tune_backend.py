@@ -25,7 +25,7 @@ class TuneBackend:
     Args:
         slots: how many units run at once.
         order_of: a unit's work order as JSON text.
-        setup: picklable settings for the workers (`UnitTrainable.setup`).
+        setup: picklable settings for the workers (`UnitTrainable.settings`).
         shape_of: what a unit takes.
         temp: a folder for Tune's own files, which nobody reads.
     """
@@ -66,11 +66,11 @@ class TuneBackend:
             from ray import tune
 
             from jobs.execute.searcher import ReadySearcher
-            from jobs.worker.trainable import UnitTrainable
+            from jobs.worker.trainable import trainable_with
 
             searcher = ReadySearcher(queue, self.order_of, on_outcome, lost, shape_of=self._in_config)
             trainable = tune.with_resources(
-                tune.with_parameters(UnitTrainable, setup=self.setup),
+                trainable_with(self.setup),
                 lambda config: tune.PlacementGroupFactory(Shape(**{name: config[name] for name in SHAPE}).bundles(), strategy=STRATEGY),
             )
             tuner = tune.Tuner(

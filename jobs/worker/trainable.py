@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.tune import Trainable
 
@@ -23,22 +24,28 @@ _STACKS = ""
 
 
 class UnitTrainable(Trainable):  # type: ignore[misc]
-    """Runs the order in `config["order"]` and reports its outcome as one result."""
+    """Runs the order in `config["order"]` and reports its outcome as one result.
 
-    def setup(self, config: dict[str, Any], setup: dict[str, Any] | None = None) -> None:
+    Attributes:
+        settings: of the worker (`jobs.worker.setup`), and the board that it tells its news to.
+    """
+
+    settings: ClassVar[Mapping[str, Any]] = {}
+
+    def setup(self, config: dict[str, Any]) -> None:
         from jobs.worker.setup import make_worker
         from jobs.worker.team import Team
 
         global _WORKER, _NOTICE, _STACKS
         if _WORKER is None:
             shape = {name: config[name] for name in ("gpu_share", "processes") if name in config}
-            _WORKER = make_worker((setup or {}) | shape)
+            _WORKER = make_worker(dict(self.settings) | shape)
             if shape.get("processes", 1) > 1:
-                _WORKER.team = Team((setup or {}) | shape)
+                _WORKER.team = Team(dict(self.settings) | shape)
             _NOTICE = Notice(_WORKER)
             _STACKS = stacks_on_request(Path(_WORKER.scratch.root))
         self._order = str(config.get("order", ""))
-        self._board = (setup or {}).get("board")
+        self._board = self.settings.get("board")
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._order = str(new_config["order"])
@@ -84,3 +91,12 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing, likewise."""
+
+
+def trainable_with(settings: Mapping[str, Any]) -> type[UnitTrainable]:
+    """The trainable with a worker's settings.
+
+    They travel with the class, which every node has from Ray's head, and not as an object of Ray's store: a worker on a node that had been
+    cut off and came back was seen to wait for that without end.
+    """
+    return type(UnitTrainable.__name__, (UnitTrainable,), {"settings": dict(settings), "__doc__": UnitTrainable.__doc__})
