@@ -30,13 +30,18 @@ axes: {{domain: [{IDENTITIES[0]}], method: [none, lora+dreambooth], rank: [1, 2]
 when: {{rank: {{method: lora+dreambooth}}}}
 """
 SMALL = GRID.replace("planted", "small").replace(", lora+dreambooth]", "]")
-_KEEP = '''\
-import os, shutil, tempfile
+_KEEP = """\
+import os, shutil, tempfile, uuid
 
-shutil.rmtree = lambda *_, **__: None  # what a process removes at its end is looked at too
+def keep(path, *_, **__):  # what a process removes is looked at too
+    kept = os.path.join(os.environ["KEPT"], uuid.uuid4().hex)
+    if os.path.isdir(path):
+        os.rename(path, kept)
+
+shutil.rmtree = keep
 _mkdtemp = tempfile.mkdtemp
 tempfile.mkdtemp = lambda suffix=None, prefix=None, dir=None: _mkdtemp(suffix, prefix, os.environ["TMPDIR"] if dir == "/tmp" else dir)
-'''
+"""
 _TELLING = (
     "import functools, jobs.execute.options as found; "
     "found.RunOptions = functools.partial(found.RunOptions, stages='tests.telling_stages'); from jobs.cli import main; main()"
@@ -95,7 +100,12 @@ class SecurityHome(ServicesHome):
     def environment(self) -> dict[str, str]:
         found = {name: value for name, value in super().environment().items() if name not in self.left}
         own = {"HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "t"), "XDG_CACHE_HOME": str(self.folder / "home" / "cache")}
-        return found | own | {"PYTHONPATH": f"{self.folder / 'site'}:{ROOT}", "TELL": " ".join(TOLD)} | self.planted
+        return (
+            found
+            | own
+            | {"PYTHONPATH": f"{self.folder / 'site'}:{ROOT}", "TELL": " ".join(TOLD), "KEPT": str(self.folder / "kept")}
+            | self.planted
+        )
 
     def run(self, *args: str, check: Sequence[int] = (0,), timeout: float = 1800) -> subprocess.CompletedProcess[str]:
         done = super().run(*args, check=check, timeout=timeout)
@@ -104,7 +114,7 @@ class SecurityHome(ServicesHome):
 
     def credential_files(self) -> set[Path]:
         """Where the services keep what they are asked for; nothing else may hold a secret."""
-        names = ("env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/server.json", "ray/server.json")
+        names = ("env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/server.json", "ray/ray-head.json")
         return {self.services / name for name in names}
 
 
@@ -134,7 +144,7 @@ def whole_run() -> Iterator[Ran]:
             watch = stack.enter_context(watched(host))
         home = stack.enter_context(services_home(SecurityHome, prefix="s2l-", dir="/tmp"))
         home.host = host
-        for name in ("t", "home", "site", "said"):
+        for name in ("t", "home", "site", "said", "kept"):
             (home.folder / name).mkdir()
         (home.folder / "site" / "sitecustomize.py").write_text(_KEEP)
         (home.folder / "planted.yaml").write_text(GRID)

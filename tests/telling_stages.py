@@ -1,4 +1,4 @@
-"""S2L's own stages, but for shakes of rank 2: those fail with every secret of their environment in the message. A package without a folder."""
+"""S2L's own stages, but for shakes of rank 2: those tell every secret of their environment. A package, though without a folder."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def test_no_file_but_the_credentials_own_holds_a_secret(ran: Ran) -> None:
     allowed = ran.home.credential_files()
     assert found_in(ran.home.folder, ran.secrets, sorted(allowed)) == set()
     held = {str(path.relative_to(ran.home.services)) for path in allowed if found_in(path.parent, ran.secrets) and path.exists()}
-    assert held == {"env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/server.json", "ray/server.json"}
+    assert held == {"env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/server.json", "ray/ray-head.json"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in allowed)
 
 
@@ -43,7 +43,8 @@ def test_the_search_saw_all_that_a_run_writes(ran: Ran) -> None:
     tables.close()
     assert messages, "the failure that tells its secrets reached MLflow"
     (record,) = (folder / "objects" / "failures").rglob("*.json")
-    for text in (record.read_text(), messages[0][0], *(path.read_text() for path in (folder / "said").glob("*-run") if "planted" in path.read_text())):
+    said = [text for path in (folder / "said").glob("*-run") if "planted" in (text := path.read_text())]
+    for text in (record.read_text(), messages[0][0], *said):
         assert "PLANTED" in text
         assert "***" in text
 
