@@ -154,7 +154,7 @@ def _cell(name: str, row: Row) -> str:
 
 def _marked(text: str) -> str:
     """Text in which Markdown sees no cell, no tag and no picture that a reader's browser would fetch."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", r"\|").replace("![", r"!\[").replace("](", r"\](")
+    return text.replace("<", "&lt;").replace("|", r"\|").replace("![", r"!\[").replace("](", r"\](")
 
 
 def _tex(text: str) -> str:

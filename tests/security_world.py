@@ -21,7 +21,7 @@ from s2l_core.faces import IDENTITIES
 from tests.namespaces import Host, network, why_not
 from tests.packet_watch import Watch, watched
 from tests.s2l_process import ROOT
-from tests.services_world import ServicesHome, read, services_home
+from tests.services_world import SMALL_GRID, ServicesHome, read, services_home
 
 GRID = f"""\
 name: planted
@@ -29,7 +29,7 @@ fixed: {{model: tiny, data: tiny-faces, sp_size: 8, sp_steps: 4, steps: 4, batch
 axes: {{domain: [{IDENTITIES[0]}], method: [none, lora+dreambooth], rank: [1, 2]}}
 when: {{rank: {{method: lora+dreambooth}}}}
 """
-SMALL = GRID.replace("planted", "small").replace(", lora+dreambooth]", "]")
+SMALL = SMALL_GRID.replace("DOMAIN", IDENTITIES[1])
 _KEEP = """\
 import os, shutil, tempfile, uuid
 

@@ -57,7 +57,8 @@ def _check_depth(text: str, source: str) -> None:
     for event in yaml.parse(text, Loader=_LOADER):
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise GridError(f"{source}:{event.start_mark.line + 1}: lists and mappings are nested deeper than {MAX_DEPTH} levels")
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise GridError(f"{source}:{line}: lists and mappings are nested deeper than {MAX_DEPTH} levels")
 
 
 class _Builder:
