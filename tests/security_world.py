@@ -178,10 +178,11 @@ def _on_private_ray(home: SecurityHome, token: str) -> None:
 
 
 def _look(home: SecurityHome) -> None:
-    home.run("sync", "planted")
-    home.run("report", "planted", "-o", str(home.folder / "report.html"))
-    for words in (("results", "planted", "--format", "csv"), ("status", "planted"), ("plan", "planted.yaml")):
-        home.run(*words)
+    grid = "planted.yaml"
+    home.run("sync", grid, check=(0, 3))
+    home.run("report", grid, "-o", str(home.folder / "report.html"))
+    for words in (("results", grid, "--format", "csv"), ("status", grid), ("plan", grid)):
+        home.run(*words, check=(0, 3))
     prefixes = ("manifests/", "failures/", "grids/", "leases/", "progress/", "quarantine/", "runs/", "blobs/", "dropped/")
     words = ["-c", _OBJECTS, read(home.services / "env")["S2L_STORE"], str(home.folder / "objects"), *prefixes]
     python = home.command()[-3:][0]

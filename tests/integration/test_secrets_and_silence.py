@@ -34,9 +34,9 @@ def test_no_file_but_the_credentials_own_holds_a_secret(ran: Ran) -> None:
 def test_the_search_saw_all_that_a_run_writes(ran: Ran) -> None:
     folder = ran.home.folder
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    for part in ("raylet.out", "gcs_server.out", "worker-", "experiment_state-", "mlflow.db", ".dat", "server.log", "report.html"):
+    for part in ("raylet.out", "gcs_server.out", "worker-", "mlflow.db", ".dat", "server.log", "report.html"):
         assert [name for name in written if part in name], part
-    for part in ("objects/failures/", "objects/manifests/", "objects/runs/", "objects/grids/", "t/", "services/ray/", "hidden/blobs/"):
+    for part in ("objects/failures/", "objects/manifests/", "objects/runs/", "objects/grids/", "kept/", "services/ray/", "hidden/"):
         assert [name for name in written if name.startswith(part)], part
     tables = sqlite3.connect(folder / "services" / "mlflow" / "mlflow.db")
     messages = tables.execute("select value from tags where key = 's2l.failure.message'").fetchall()

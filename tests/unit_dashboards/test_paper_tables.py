@@ -107,4 +107,4 @@ def test_a_formula_is_a_text_to_a_spreadsheet_and_a_picture_one_to_a_reader_of_m
     assert lines == [f"'{name},-0.5" for name in formulas]
     assert json.loads(tables.to_json([{"domain": formulas[0]}])) == [{"domain": formulas[0]}]
     shown = printed.to_markdown([ODD | {"way": "<img src=x> ![x](http://a.b/c.png)"}]).decode()
-    assert not {"<", "![", "]("} & {part for part in ("<", "![", "](") if part in shown}
+    assert r"&lt;img src=x> !\[x\](http://a.b/c.png)" in shown
