@@ -114,7 +114,7 @@ class SecurityHome(ServicesHome):
 
     def credential_files(self) -> set[Path]:
         """Where the services keep what they are asked for; nothing else may hold a secret."""
-        names = ("env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/server.json", "ray/ray-head.json")
+        names = ("env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/mlflow-server.json", "ray/ray-head.json")
         return {self.services / name for name in names}
 
 

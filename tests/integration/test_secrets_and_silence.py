@@ -27,7 +27,7 @@ def test_no_file_but_the_credentials_own_holds_a_secret(ran: Ran) -> None:
     allowed = ran.home.credential_files()
     assert found_in(ran.home.folder, ran.secrets, sorted(allowed)) == set()
     held = {str(path.relative_to(ran.home.services)) for path in allowed if found_in(path.parent, ran.secrets) and path.exists()}
-    assert held == {"env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/server.json", "ray/ray-head.json"}
+    assert held == {"env", "env.readonly", "s3/server.json", "s3/s3.json", "mlflow/mlflow-server.json", "ray/ray-head.json"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in allowed)
 
 
