@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.ray_silence import silence
+
 LONGEST_TEMP = 40
 """Ray adds about 65 characters to it, and a Unix socket's path ends at 107."""
 
@@ -79,6 +81,7 @@ def ray_session(*, workers: int | None, temp: Path, address: str | None = None) 
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
+            silence(temp / "silent")
             ray.init(
                 num_cpus=workers,
                 include_dashboard=False,

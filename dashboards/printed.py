@@ -114,7 +114,7 @@ def to_markdown(rows: Rows, columns: Sequence[str] = ()) -> bytes:
     """A Markdown table: four digits, nothing where there is no value; an interval is one column."""
     header, body = _printed(rows, columns)
     lines = [header, ["---:" if _is_number(name) else "---" for name in header], *body]
-    return ("\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n").encode()
+    return ("\n".join(f"| {' | '.join(map(_marked, line))} |" for line in lines) + "\n").encode()
 
 
 def to_latex(rows: Rows, columns: Sequence[str] = ()) -> bytes:
@@ -150,6 +150,11 @@ def _cell(name: str, row: Row) -> str:
     if name in NUMBERS:
         return number(value)
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _marked(text: str) -> str:
+    """Text in which Markdown sees no cell, no tag and no picture that a reader's browser would fetch."""
+    return text.replace("<", "&lt;").replace("|", r"\|").replace("![", r"!\[").replace("](", r"\](")
 
 
 def _tex(text: str) -> str:

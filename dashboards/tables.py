@@ -32,6 +32,10 @@ class Table:
     leading: Sequence[str] = ()
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A text that begins so is a formula to a spreadsheet; one with an apostrophe before it is a text."""
+
+
 def by_trial(rows: Rows, columns: Sequence[str], labels: Sequence[str], asked: set[str], *, leading: Sequence[str] = ()) -> Table:
     """A table whose rows each belong to a trial.
 
@@ -96,7 +100,9 @@ def to_parquet(rows: Rows, columns: Sequence[str] = ()) -> bytes:
 def _csv_text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
 def _column(pa: Any, values: list[Any]) -> Any:

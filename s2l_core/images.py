@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from s2l_core.plain_parquet import read_plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +79,7 @@ def open_image(image: bytes) -> Image.Image:
     Raises:
         ValueError: it cannot be decoded, or claims to be larger than `MAX_PIXELS`.
     """
-    return _rgb(ImageOps.exif_transpose(_opened(image)))
+    return _rgb(_upright(_opened(image)))
 
 
 def to_png(image: bytes, *, keep: Sequence[str]) -> bytes:
@@ -88,7 +91,7 @@ def to_png(image: bytes, *, keep: Sequence[str]) -> bytes:
     opened = _opened(image)
     if opened.format in keep:
         return image
-    plain = opened if opened.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else _rgb(ImageOps.exif_transpose(opened))
+    plain = opened if opened.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else _rgb(_upright(opened))
     buffer = io.BytesIO()
     plain.save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
@@ -123,6 +126,13 @@ def _opened(image: bytes) -> Image.Image:
     except (OSError, SyntaxError) as error:
         raise ValueError(f"not a readable image: {error}") from error
     return opened
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, struct.error) as error:
+        raise ValueError(f"its EXIF data cannot be read: {error}") from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -271,9 +281,7 @@ def _write_file(path: Path, records: Sequence[ImageRecord]) -> None:
 
 
 def _read_file(path: Path) -> list[ImageRecord]:
-    import pyarrow.parquet as pq
-
-    rows = pq.ParquetFile(path).read().to_pylist()
+    rows = read_plain(path).to_pylist()
     return [
         ImageRecord(row["image_id"], row["image"]["bytes"], row["text"], row["domain"], row["member"], json.loads(row["provenance"]))
         for row in rows

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s2l_core.plain_parquet import read_plain
+
 Floats = NDArray[np.float64]
 
 
@@ -69,9 +71,7 @@ def read_scores(path: Path) -> Scores:
     Raises:
         ValueError: the file holds something else.
     """
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(path).read()
+    table = read_plain(path)
     metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
     if "s2l.attack" not in metadata or table.column_names != ["image_id", "member", "score"]:
         raise ValueError(f"{path.name} is no table of scores; got columns {table.column_names}, expected image_id, member, score")

@@ -125,11 +125,11 @@ class World:
             Failure(kind=node.kind, key=node.key, error_class=error_class, message=message, traceback="Traceback: here", host="node-2")
         )
 
-    def commit_images(self, node: Node, *, members: bool) -> None:
+    def commit_images(self, node: Node, *, members: bool, text: str = "a photo") -> None:
         folder = self.work / "images" / node.key
         folder.mkdir(parents=True)
         records = [
-            ImageRecord(image_id=f"{index}", image=PIXEL, text="a photo", domain="d", member=members or None, provenance={})
+            ImageRecord(image_id=f"{index}", image=PIXEL, text=text, domain="d", member=members or None, provenance={})
             for index in range(3)
         ]
         write_images(folder / "images.parquet", records)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -59,6 +59,9 @@ class ServicesHome(Home):
         return str(path)
 
 
+Kind = TypeVar("Kind", bound=ServicesHome)
+
+
 def read(file: Path) -> dict[str, str]:
     """The variables that a shell has when it sourced the file."""
     done = subprocess.run(["env", "-i", "bash", "-c", f"source {file}; env -0"], capture_output=True, text=True, check=True)
@@ -67,11 +70,15 @@ def read(file: Path) -> dict[str, str]:
 
 
 @contextmanager
-def services_home() -> Iterator[ServicesHome]:
-    """A home that the user `postgres` can pass through; all that was started there is gone afterwards, however the test ended."""
-    folder = Path(tempfile.mkdtemp(prefix="s2l-up-"))
+def services_home(kind: type[Kind] = ServicesHome, **places: Any) -> Iterator[Kind]:  # type: ignore[assignment]
+    """A home that the user `postgres` can pass through; all that was started there is gone afterwards, however the test ended.
+
+    Args:
+        places: where its folder is made, as for `tempfile.mkdtemp`.
+    """
+    folder = Path(tempfile.mkdtemp(**{"prefix": "s2l-up-"} | places))
     folder.chmod(0o711)
-    home = ServicesHome(folder)
+    home = kind(folder)
     try:
         yield home
     finally:

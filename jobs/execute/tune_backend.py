@@ -68,6 +68,7 @@ class TuneBackend:
             from jobs.execute.searcher import ReadySearcher
             from jobs.worker.trainable import trainable_with
 
+            _keep_keys_here()
             searcher = ReadySearcher(queue, self.order_of, on_outcome, lost, shape_of=self._in_config)
             trainable = tune.with_resources(
                 trainable_with(self.setup),
@@ -99,6 +100,14 @@ class TuneBackend:
                 if searcher.error is not None:
                     raise searcher.error from None
                 raise
+
+
+def _keep_keys_here() -> None:
+    """Tune would send the driver's AWS keys along with every trial, and Ray would write them into each node's log and show them on the
+    dashboard. A worker uses its own node's."""
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")}
 
 
 def _silent_class() -> type:

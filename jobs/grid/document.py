@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from yaml.constructor import SafeConstructor
+from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from jobs.errors import GridError
@@ -15,6 +16,7 @@ from jobs.grid.messages import show
 MAX_BYTES = 2_000_000
 MAX_NODES = 200_000
 MAX_DEPTH = 20
+MAX_BITS = 128
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 _AS_TEXT = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -38,6 +40,7 @@ def read_yaml(text: str, source: str) -> Document:
     if len(text) > MAX_BYTES:
         raise GridError(f"{source}: the file has {len(text):,} characters; a grid file has at most {MAX_BYTES:,}")
     try:
+        _check_depth(text, source)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -46,6 +49,16 @@ def read_yaml(text: str, source: str) -> Document:
         raise GridError(f"{source}: this is not YAML: {str(error).splitlines()[0]}") from None
     builder = _Builder(source)
     return Document(builder.build(node, ()) if node is not None else None, builder.lines)
+
+
+def _check_depth(text: str, source: str) -> None:
+    """Composing goes as deep as the text does, in compiled code, which has no bottom to hit but the end of its stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise GridError(f"{source}:{line}: lists and mappings are nested deeper than {MAX_DEPTH} levels")
 
 
 class _Builder:
@@ -92,9 +105,10 @@ class _Builder:
         if node.tag not in _PLAIN:
             raise self._bad_tag(node, line)
         try:
-            return self.scalars.construct_object(node)
-        except ValueError:
+            value = self.scalars.construct_object(node)
+        except (ValueError, OverflowError):
             return node.value
+        return node.value if isinstance(value, int) and value.bit_length() > MAX_BITS else value  # what nobody could print
 
     def _bad_tag(self, node: Node, line: int) -> GridError:
         tag = str(node.tag).replace("tag:yaml.org,2002:", "!!")

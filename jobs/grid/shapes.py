@@ -124,6 +124,6 @@ def _json(file: Path) -> dict[str, Any]:
     """A JSON mapping; empty where there is none."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

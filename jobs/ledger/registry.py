@@ -42,7 +42,7 @@ def registered_grids(store: ObjectStore) -> list[Registered]:
             document = json.loads(store.get(name).data)
         except NotFound:
             continue  # unregistered while we look
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         found.append(Registered(name, grid, file.removesuffix(".json"), document if isinstance(document, dict) else None))
     return found

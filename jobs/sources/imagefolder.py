@@ -22,6 +22,9 @@ from s2l_core.images import ImageRecord, peek, to_png
 KEPT = ("PNG", "JPEG", "MPO")
 """Formats whose bytes are kept as they are; others are re-encoded as PNG without loss."""
 
+MAX_FILE_BYTES = 2**29
+"""No picture of `s2l_core.images.MAX_PIXELS` needs more: 8 bytes a pixel."""
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -139,6 +142,8 @@ def _file(root: Path, row: Row, where: str) -> ImageFile | Problem:
         return Problem("outside", where, f"{show(row.file_name)} is a link that leads out of the folder; copy the image into it")
     if not path.is_file():
         return Problem("missing-file", where, f"{show(row.file_name)} is no file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        return Problem("unreadable", where, f"{show(row.file_name)} is too large: more than {MAX_FILE_BYTES:,} bytes")
     try:
         image = path.read_bytes()
         opened = peek(image)

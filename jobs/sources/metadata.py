@@ -115,7 +115,7 @@ def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield number, f"not JSON ({error}); each line is one object, such as {EXAMPLE}"
             continue
         yield number, value if isinstance(value, dict) else f"got {show(value)}; each line is one object, such as {EXAMPLE}"

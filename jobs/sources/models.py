@@ -142,9 +142,15 @@ def _first_line(error: BaseException) -> str:
 
 def _names(folder: Path, family: Family) -> tuple[str, ...]:
     try:
-        return _INSPECT[family](folder).names
+        names = _INSPECT[family](folder).names
     except ValueError as error:
         raise InputError(str(error)) from error
+    root = folder.resolve()
+    for name in names:
+        file = (folder / name).resolve()
+        if not file.is_relative_to(root) and not (root.parent.name == "snapshots" and file.is_relative_to(root.parents[1] / "blobs")):
+            raise InputError(f"{folder / name} is a link that leads out of the model's folder; copy the file into it")
+    return names
 
 
 def _file_sha256(path: Path) -> str:

@@ -27,7 +27,7 @@ def key_id_of(store: ObjectStore) -> str | None:
         found = json.loads(store.get(NAME).data)
     except NotFound:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("key_id"), str):
         raise InputError(f"{NAME} of the store {store.url} is damaged, or of a newer S2L; restore it from a backup, or install that one")

@@ -13,6 +13,7 @@ from jobs.plan import Plan
 from jobs.tracker import view
 from jobs.tracker.event import Event
 from jobs.tracker.mlflow_writer import MlflowWriter
+from jobs.tracker.plain import plain
 from jobs.tracker.rows import MAX_TAG, Row, cut, fingerprint, row_of, stages_of
 
 Artifacts = Callable[[Mapping[str, Any]], Mapping[str, bytes]]
@@ -113,7 +114,7 @@ class Delivery:
         grid = self._plan.grid
         lines = [f"**{grid}**: {len(self._plan.trials)} trials: {said}.", ""]
         lines += ["| axis | values |", "|---|---|"]
-        lines += [f"| {name} | {cut(', '.join(map(str, values)), 500)} |" for name, values in self._plan.axes.items()]
+        lines += [f"| {name} | {plain(cut(', '.join(map(str, values)), 500))} |" for name, values in self._plan.axes.items()]
         lines += ["", f"[All trials in one table]({view.link(experiment)}): AUC before, after and difference, and verdicts."]
         lines += ["", f"The table on a terminal: `s2l results {grid}`. The report: `s2l report {grid} -o report.html`."]
         lines += ["", "A mirror of the ledger; `s2l sync` writes it anew."]

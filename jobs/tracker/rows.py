@@ -18,6 +18,7 @@ from jobs.names import trial_name
 from jobs.tracker.beside import Pair, metrics_of, pairs_of
 from jobs.tracker.event import Event
 from jobs.tracker.location import shown
+from jobs.tracker.plain import plain
 
 FORMAT = 1
 """Part of every run's fingerprint: a change of what a run shows makes `s2l sync` write all runs again."""
@@ -169,13 +170,13 @@ def _note(event: Event, documents: Mapping[str, dict[str, Any]]) -> str:
     """The description on the run's page: what failed, and a table of the AUCs."""
     lines = []
     if event.failure:
-        lines += [f"**{event.state}**: {event.failure.get('class', '')}: {event.failure.get('message', '')}", ""]
+        lines += [f"**{event.state}**: {event.failure.get('class', '')}: {plain(event.failure.get('message', ''))}", ""]
     if documents:
         lines += ["| attack | AUC before | after | difference (95 %) | verdict |", "|---|---|---|---|---|"]
     for attack, document in documents.items():
         auc = _headline(document)
         interval = f"{auc['delta']:+.3f} ({auc['delta_low']:+.3f} to {auc['delta_high']:+.3f})"
-        lines.append(f"| {attack} | {auc['before']:.3f} | {auc['after']:.3f} | {interval} | {auc['verdict']} |")
+        lines.append(f"| {plain(attack)} | {auc['before']:.3f} | {auc['after']:.3f} | {interval} | {auc['verdict']} |")
     return "\n".join(lines)
 
 

@@ -183,7 +183,7 @@ def _telling(unit: UnitState, node: Node) -> Callable[[float, str], None]:
     resumes = bool(getattr(unit.worker.module(node.kind), "RESUMES", False))
 
     def say(fraction: float, words: str) -> None:
-        unit.say(node.key, fraction, words)
+        unit.say(node.key, fraction, scrub(words))
         if not resumes and unit.worker.leaving.is_set():
             raise Preempted
 

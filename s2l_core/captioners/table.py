@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s2l_core.images import ImageRecord
+from s2l_core.plain_parquet import read_plain
 from s2l_core.specs.captioners import CaptionerSpec
 
 COLUMNS = ["image_id", "text"]
@@ -45,9 +46,7 @@ def read_captions(path: Path) -> AutomaticCaptions:
     Raises:
         ValueError: the file holds something else.
     """
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(path).read()
+    table = read_plain(path)
     metadata = table.schema.metadata or {}
     if b"s2l.captioner" not in metadata or table.column_names != COLUMNS:
         raise ValueError(f"{path.name} is no table of captions; got columns {table.column_names}, expected image_id, text")

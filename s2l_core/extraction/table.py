@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from s2l_core.extraction.counts import RULES, shown
 from s2l_core.extraction.distances import Alignment
 from s2l_core.extraction.matcher import Near
+from s2l_core.plain_parquet import read_plain
 
 COLUMNS = {
     "candidate": "string",
@@ -122,9 +123,7 @@ def read_matches(path: Path) -> Matches:
     Raises:
         ValueError: the file holds something else.
     """
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(path).read()
+    table = read_plain(path)
     if table.column_names != list(COLUMNS):
         raise ValueError(f"{path.name} is no table of matches; got columns {table.column_names}, expected {', '.join(COLUMNS)}")
     return Matches(**{name: table[name].to_pylist() for name in COLUMNS})

@@ -19,6 +19,7 @@ PARTS = {
 }
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+MAX_HEADER_BYTES = 100_000_000
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 CONVERT = (
@@ -79,7 +80,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     required(folder, name)
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder / name} is not readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{folder / name} must hold a JSON mapping; got {type(value).__name__}")
@@ -148,14 +149,16 @@ def weight_files(folder: Path, stem: str, *, convert: str = CONVERT) -> tuple[li
 
 
 def _check_whole(file: Path) -> None:
-    """Whether a safetensors file is as long as its header says: what a broken download is not."""
+    """Whether a safetensors file is as long as its header says: what a broken download is not. Tensors lie one behind the other."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         try:
-            header = json.loads(stream.read(length)) if length <= size else {}
-            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            header = json.loads(stream.read(length)) if length <= min(size, MAX_HEADER_BYTES) else {}
+            places = sorted(tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__")
+            ends = [0, *(end for _, end in places)]
+            end = int(ends[-1]) if places and ends[:-1] == [begin for begin, _ in places] else -1
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             end = -1
     if end < 0 or size != 8 + length + end:
         expected = f"{8 + length + end:,} by its own header" if end >= 0 else "no readable header"

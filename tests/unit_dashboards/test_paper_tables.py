@@ -99,3 +99,12 @@ def test_latex_is_a_tabular_with_numbers_to_the_right() -> None:
     assert lines[0] == r"\begin{tabular}{lllrrrrlrrr}"
     assert lines[1::2][0] == r"\toprule"
     assert lines[-1] == r"\end{tabular}"
+
+
+def test_a_formula_is_a_text_to_a_spreadsheet_and_a_picture_one_to_a_reader_of_markdown() -> None:
+    formulas = ["=cmd|' /C calc'!A0", "+1", "-2", "@SUM(A1)", "\t=1"]
+    lines = tables.to_csv([{"domain": name, "delta": -0.5} for name in formulas]).decode().splitlines()[1:]
+    assert lines == [f"'{name},-0.5" for name in formulas]
+    assert json.loads(tables.to_json([{"domain": formulas[0]}])) == [{"domain": formulas[0]}]
+    shown = printed.to_markdown([ODD | {"way": "<img src=x> ![x](http://a.b/c.png)"}]).decode()
+    assert r"&lt;img src=x> !\[x\](http://a.b/c.png)" in shown
