@@ -1,0 +1,130 @@
+"""One grid from its start to its end, with faults thrown at it at moments that a seed has drawn."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.fault import Fault, Injected, NotNow
+from tests.chaos.world import PATIENCE_S, POLL_S, Broken, World
+
+RESTARTS = 40
+"""So many drivers a grid may use up; more means that it does not get on."""
+
+
+@dataclass
+class Planned:
+    """A fault and the moment for it, as a number of committed stages."""
+
+    fault: Fault
+    at: int
+
+
+def draw(faults: Sequence[Fault], total: int, rng: random.Random) -> list[Planned]:
+    """A moment for each fault, within the part of the grid that it is for."""
+    planned = [Planned(fault, int(rng.uniform(*fault.moments) * total)) for fault in faults]
+    return sorted(planned, key=lambda one: one.at)
+
+
+class Play:
+    """Runs the grid of a world with faults; `done` holds what was injected."""
+
+    def __init__(
+        self, world: World, planned: Sequence[Planned], rng: random.Random, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._world, self._rng, self._say = world, rng, say
+        self._waiting = list(planned)
+        self._open: list[tuple[Fault, Injected]] = []
+        self.done: list[tuple[Fault, Injected]] = []
+
+    def run(self) -> None:
+        """To the end of the grid.
+
+        Raises:
+            Broken: a promise was broken on the way.
+        """
+        try:
+            self._inject_due(-1)  # what is to be broken from the very start
+            self._world.start()
+            self._until_done()
+        finally:
+            for _, injected in self._open:
+                injected.mend()
+
+    def _until_done(self) -> None:
+        last, changed = -1, time.monotonic()
+        while True:
+            count = self._world.observe()
+            self._inject_due(count)
+            self._mend_due()
+            self._keep_running()
+            now = count + len(self.done) + len(self._world.drivers)
+            last, changed = (now, time.monotonic()) if now != last else (last, changed)
+            if time.monotonic() - changed > PATIENCE_S:
+                raise Broken(f"nothing has changed for {PATIENCE_S:.0f} s: {count} of {self._world.total} stages are done")
+            if not self._open and not self._world.running() and self._world.drivers[-1].process.returncode == 0:
+                return
+            time.sleep(POLL_S)
+
+    def _inject_due(self, count: int) -> None:
+        """The next fault, when its moment has come and no other one keeps drivers from being started."""
+        while self._waiting and self._waiting[0].at <= max(count, 0) and not any(fault.waits for fault, _ in self._open):
+            if count < 0 and self._waiting[0].fault.moments != (0.0, 0.0):
+                return
+            fault = self._waiting[0].fault
+            ended = tuple(driver for driver in self._world.drivers if not driver.runs)
+            told, at = len(self._world.told()), max(count, 0)
+            for driver in self._world.running():
+                driver.codes |= fault.codes
+            try:
+                injected = fault.inject(self._world, self._rng)
+            except NotNow:
+                return
+            self._waiting.pop(0)
+            injected.ended, injected.told_before, injected.at = ended, told, at
+            self._open.append((fault, injected))
+            self._say(f"  at {at}/{self._world.total}: {injected.did}")
+            if count >= 0:
+                return  # one at a time, and a look in between
+
+    def _mend_due(self) -> None:
+        for fault, injected in list(self._open):
+            if (injected.hit() and fault.over(self._world, injected)) or self._grid_is_over():
+                injected.mend()
+                injected.seconds = time.monotonic() - injected.since
+                self._open.remove((fault, injected))
+                self.done.append((fault, injected))
+
+    def _grid_is_over(self) -> bool:
+        return len(self._world.seen) >= self._world.total and not self._world.running()
+
+    def _keep_running(self) -> None:
+        world = self._world
+        if world.running():
+            return
+        last = world.drivers[-1]
+        world.explain(last)
+        if last.process.returncode == 0 or any(fault.waits for fault, _ in self._open):
+            return
+        if len(world.drivers) >= RESTARTS:
+            raise Broken(f"{RESTARTS} drivers were started, and the grid is not done")
+        driver = world.start()
+        for fault, _ in self._open:
+            driver.codes |= fault.codes
+
+
+def what_was_told(fault: Fault, injected: Injected, told: str) -> str:
+    """The line in which the user was told of the fault, without what belongs to this machine alone.
+
+    Raises:
+        Broken: nothing was told.
+    """
+    if not fault.told:
+        return ""
+    for line in told[injected.told_before :].splitlines():
+        if re.search(fault.told, line):
+            return re.sub(r"(/[\w.+-]+){2,}/?", "PATH", re.sub(r"127\.0\.0\.1:\d+|10(\.\d+){3}", "ADDRESS", line)).strip()[:240]
+    raise Broken(f"{fault.name}: nobody was told; expected {fault.told!r} after it")

@@ -1,0 +1,225 @@
+"""One grid that runs while things break: its store, its MLflow, its drivers, and what has been seen of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from jobs.errors import S2LError
+from jobs.ledger.ledger import Ledger
+from jobs.ledger.paths import Paths
+from jobs.store.open import open_store
+from tests.chaos.grid import Undisturbed
+from tests.chaos.misbehave import FOLDER
+from tests.s2l_process import ROOT, kill_tree, ray_workers
+
+POLL_S = 0.2
+PATIENCE_S = 900.0
+KILLED = -signal.SIGKILL
+
+
+class Broken(AssertionError):
+    """A promise was broken; the message says which."""
+
+
+@dataclass
+class Driver:
+    """One process of `s2l run`.
+
+    Attributes:
+        killed: we did it.
+        codes: exit codes that what was done to it since it began explains.
+    """
+
+    process: subprocess.Popen[str]
+    log: Path
+    killed: bool = False
+    codes: set[int] = field(default_factory=lambda: {0})
+
+    @property
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
+    def workers(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return ray_workers(self.process.pid)
+        return []
+
+
+@dataclass
+class World:
+    """A grid in a folder of its own.
+
+    Attributes:
+        store, tracking: as drivers are told; perhaps behind a proxy.
+        direct, direct_tracking: the same as we look at them, past any proxy.
+        env: what drivers and workers find in their environment; look: what we need to reach `direct`.
+        arguments: more words for `s2l run`.
+        parts: proxies and servers by name, for faults.
+        seen: manifests by name with the sha256 of their bytes, at any moment so far.
+        spoiled: manifests that a fault has spoiled: they may go, and come back once with the same digest.
+        starts: how a driver is started elsewhere than here.
+        temp: where drivers keep what they need while they run; short, because Ray's sockets lie there.
+    """
+
+    folder: Path
+    undisturbed: Undisturbed
+    store: str
+    tracking: str
+    direct: str = ""
+    direct_tracking: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    look: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ("--workers", "2")
+    parts: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
+    spoiled: set[str] = field(default_factory=set)
+    drivers: list[Driver] = field(default_factory=list)
+    starts: Callable[[list[str], dict[str, str], Path], subprocess.Popen[str]] | None = None
+    temp: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="cx", dir="/tmp")))
+
+    @property
+    def grid(self) -> str:
+        return str(self.undisturbed.grid)
+
+    @property
+    def total(self) -> int:
+        return len(self.undisturbed.digests)
+
+    @property
+    def triggers(self) -> Path:
+        return self.folder / "triggers"
+
+    # --- the drivers ---
+
+    def environment(self, **more: str) -> dict[str, str]:
+        own = ("RAY_", "S2L_", "MLFLOW_", "TUNE_", "AWS_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        given = {"S2L_STORE": self.store, "MLFLOW_TRACKING_URI": self.tracking, "PYTHONPATH": str(ROOT), FOLDER: str(self.triggers)}
+        return kept | given | {"TMPDIR": str(self.temp)} | self.env | more
+
+    def start(self, *arguments: str, **env: str) -> Driver:
+        """Another driver on the grid: the same command each time."""
+        log = self.folder / f"driver-{len(self.drivers):02d}.log"
+        words = [sys.executable, "-m", "tests.chaos.driver", "run", self.grid, *(arguments or self.arguments), "--json"]
+        if self.starts is not None:
+            process = self.starts(words, self.environment(**env), log)
+        else:
+            with log.open("w") as file:
+                process = subprocess.Popen(
+                    words, cwd=self.folder, env=self.environment(**env), stdin=subprocess.DEVNULL, stdout=file, stderr=file, text=True
+                )
+        driver = Driver(process, log)
+        self.drivers.append(driver)
+        return driver
+
+    def workers(self) -> list[Any]:
+        """The processes that run stages, of all drivers."""
+        return [worker for driver in self.running() for worker in driver.workers()]
+
+    def running(self) -> list[Driver]:
+        return [driver for driver in self.drivers if driver.runs]
+
+    def kill(self, driver: Driver) -> None:
+        """kill -9, and nothing else: what the driver started must end by itself or is ended here."""
+        driver.killed = True
+        kill_tree(driver.process)
+
+    def command(self, *words: str, codes: tuple[int, ...] = (0,), **env: str) -> subprocess.CompletedProcess[str]:
+        """Another command on the same store and tracking."""
+        said = subprocess.run(
+            [sys.executable, "-m", "tests.chaos.driver", *words],
+            cwd=self.folder,
+            env=self.environment(**env),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        with (self.folder / "commands.log").open("a") as log:
+            log.write(f"$ s2l {words[0]}\n{said.stdout}\n{said.stderr}\n")
+        if said.returncode not in codes:
+            raise Broken(
+                f"s2l {' '.join(words)} exited {said.returncode}, not one of {codes}:\n{said.stdout[-2000:]}\n{said.stderr[-2000:]}"
+            )
+        return said
+
+    def told(self) -> str:
+        """All that a user could read so far."""
+        logs = [*(driver.log for driver in self.drivers), self.folder / "commands.log"]
+        return "\n".join(log.read_text(errors="replace") for log in logs if log.exists())
+
+    # --- looking ---
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Ledger]:
+        """The ledger as it is, past any proxy; nothing is moved by looking."""
+        before = dict(os.environ)
+        os.environ.update(self.look)
+        try:
+            store = open_store(self.direct or self.store)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        yield Ledger(store, notice=lambda text: None, look_only=True)
+
+    def manifests(self) -> dict[str, str]:
+        """Name -> sha256 of the bytes of every manifest there is."""
+        with self.looking() as ledger:
+            found = {}
+            for entry in ledger.store.list(Paths.manifests):
+                with contextlib.suppress(S2LError):  # moved while we looked: the next look sees
+                    found[entry.name] = hashlib.sha256(ledger.store.get(entry.name).data).hexdigest()
+            return found
+
+    def observe(self) -> int:
+        """Look at what is committed; returns how much that is.
+
+        Raises:
+            Broken: something that was committed is gone, or was made again.
+        """
+        try:
+            now = self.manifests()
+        except S2LError:  # the store itself is what is broken just now
+            return len(self.seen)
+        for name, sha in self.seen.items():
+            if name not in self.spoiled and now.get(name) != sha:
+                raise Broken(f"{name} was committed, and {'has other bytes now' if name in now else 'is gone'}")
+        self.seen = self.seen | now
+        return len(now)
+
+    def explain(self, driver: Driver) -> None:
+        """
+        Raises:
+            Broken: the driver ended with a code that nothing we did explains.
+        """
+        code = driver.process.poll()
+        if code is not None and not (driver.killed or code in driver.codes):
+            raise Broken(
+                f"a driver ended with {code}; explained are {sorted(driver.codes)}; its log ends:\n{driver.log.read_text()[-3000:]}"
+            )
+
+
+def answer(driver: Driver) -> dict[str, Any]:
+    """The JSON document that a driver that ended well printed last."""
+    lines = [line for line in driver.log.read_text().splitlines() if line.startswith('{"grid"')]
+    if not lines:
+        raise Broken(f"a driver ended well and printed no answer: {driver.log.read_text()[-1000:]}")
+    return dict(json.loads(lines[-1]))
+
+
+def pick(rng: random.Random, things: list[Any]) -> Any:
+    """One of the things, as the seed says."""
+    return things[rng.randrange(len(things))]
