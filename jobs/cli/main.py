@@ -17,6 +17,7 @@ from jobs.cli.look import report, results, show, status
 from jobs.cli.plan import grids, plan
 from jobs.cli.pretrain import pretrain
 from jobs.cli.run import run
+from jobs.cli.services import down, up
 from jobs.cli.store import sync, verify
 from jobs.errors import EXIT_INTERRUPTED, EXIT_OUT_OF_REACH, S2LError
 
@@ -39,7 +40,7 @@ def s2l() -> None:
     """
 
 
-for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain):
+for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain, up, down):
     s2l.add_command(command)
 
 

@@ -145,6 +145,7 @@ DISTRIBUTIONS = {
     "botocore": "boto3",
     "mypy_boto3_s3": "boto3",
     "pydantic_core": "pydantic",
+    "psycopg2": "psycopg2-binary",
 }
 
 

@@ -30,8 +30,13 @@ OPTIONS = {
     "report": {"--profile", "--set", "--store", "--output", "-o", "--plots", "--show-private"},
     "verify": {"--store", "--repair", "--json"},
     "sync": {"--profile", "--set", "--store", "--tracking", "--json"},
-    "doctor": {"--store", "--tracking", "--json"},
+    "doctor": {"--store", "--tracking", "--address", "--json"},
     "data check": {"--fpr", "--json"},
+    "up": {
+        *("--folder", "--without", "--postgres", "--auth", "--host", "--json"),
+        *("--s3-port", "--mlflow-port", "--postgres-port", "--ray-port", "--dashboard-port"),
+    },
+    "down": {"--folder", "--json"},
     "pretrain": {
         "--output",
         "-o",
