@@ -1,4 +1,7 @@
-"""Where a grid runs while things break: a folder and SQLite; an S3 server and an MLflow server behind wires that can be cut."""
+"""Where a grid runs while things break.
+
+A folder and SQLite; an S3 server and an MLflow server behind wires that can be cut; hosts that can be cut off, with a shared folder.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from cluster.services import mlflow, seaweedfs
+from cluster.services import mlflow, postgres, seaweedfs
+from tests.chaos.cluster import cluster
 from tests.chaos.grid import Undisturbed
+from tests.chaos.misbehave import FOLDER
 from tests.chaos.proxy import Proxy
 from tests.chaos.world import World
 
@@ -36,29 +42,76 @@ def in_a_folder(folder: Path, undisturbed: Undisturbed) -> Iterator[World]:
 
 
 @contextlib.contextmanager
-def with_services(folder: Path, undisturbed: Undisturbed, *, seed: int = 0, backend: str | None = None) -> Iterator[World]:
-    """The store on SeaweedFS, MLflow as a server; drivers and workers reach both through proxies, we do directly."""
+def with_services(folder: Path, undisturbed: Undisturbed, *, seed: int = 0) -> Iterator[World]:
+    """The store on SeaweedFS, MLflow as a server, on PostgreSQL where that is installed.
+
+    Drivers and workers reach both through proxies, we do directly.
+    """
     folder.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
         store = seaweedfs.start(folder / "seaweedfs", buckets=[_BUCKET])
-        stack.callback(lambda: seaweedfs.stop(seaweedfs.find(folder / "seaweedfs") or store, at_once=True))
-        tracking = mlflow.start(folder / "mlflow", backend=backend)
+        stack.callback(_stop_store, folder / "seaweedfs")
+        parts: dict[str, Any] = {"store server": store}
+        backend = None
+        if has_postgres():
+            parts["database"] = postgres.start(folder / "postgres")
+            backend = parts["database"].uri
+            stack.callback(_stop_database, folder / "postgres")
+        tracking = parts["tracking server"] = mlflow.start(folder / "mlflow", backend=backend)
         stack.callback(lambda: mlflow.stop(tracking, at_once=True))
-        wires = {"store": Proxy(store.ports[3], seed), "tracking": Proxy(tracking.port, seed)}
-        for wire in wires.values():
-            stack.callback(wire.close)
+        parts["store"], parts["tracking"] = Proxy(store.ports[3], seed), Proxy(tracking.port, seed)
+        stack.callback(parts["store"].close)
+        stack.callback(parts["tracking"].close)
         world = World(
             folder,
             undisturbed,
             store=f"s3://{_BUCKET}/{uuid.uuid4().hex[:8]}",
-            tracking=wires["tracking"].url,
+            tracking=parts["tracking"].url,
             direct_tracking=tracking.uri,
-            env=store.environment() | {"AWS_ENDPOINT_URL_S3": wires["store"].url},
+            env=store.environment() | {"AWS_ENDPOINT_URL_S3": parts["store"].url},
             look=store.environment() | {"AWS_MAX_ATTEMPTS": "1"},
-            parts={**wires, "store server": store, "tracking server": tracking},
+            parts=parts,
         )
         stack.callback(end, world)
         yield world
+
+
+@contextlib.contextmanager
+def on_nodes(folder: Path, undisturbed: Undisturbed) -> Iterator[World]:
+    """A Ray cluster of a head, where drivers run, and two nodes; the store in a folder that all see."""
+    folder.mkdir(parents=True)
+    world = World(folder, undisturbed, str(folder / "store"), f"sqlite:///{folder / 'mlflow.db'}")
+    needed = ("PYTHONPATH", FOLDER, "S2L_STORE", "MLFLOW_TRACKING_URI")
+    given = {name: world.environment()[name] for name in needed}
+    with cluster(folder, given) as hosts:
+
+        def starts(words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[Any]:
+            return hosts.head.start(words, env=hosts.env, log=log)
+
+        world.starts, world.finds_workers = starts, hosts.workers
+        world.arguments = ("--address", hosts.address)
+        world.parts["cluster"] = hosts
+        try:
+            yield world
+        finally:
+            end(world)
+
+
+def has_postgres() -> bool:
+    return bool(shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+
+
+def _stop_store(folder: Path) -> None:
+    """Whichever server runs there by now."""
+    server = seaweedfs.find(folder)
+    if server is not None:
+        seaweedfs.stop(server, at_once=True)
+
+
+def _stop_database(folder: Path) -> None:
+    server = postgres.find(folder)
+    if server is not None:
+        postgres.stop(server, at_once=True)
 
 
 def end(world: World) -> None:

@@ -1,4 +1,4 @@
-"""`s2l`, whose workers take their stages from tests/chaos/stages: `python -m tests.chaos.driver run GRID ...`. All else is the real command."""
+"""`s2l`, whose workers take their stages from tests/chaos/stages: `python -m tests.chaos.driver run GRID`. All else is the real command."""
 
 from __future__ import annotations
 

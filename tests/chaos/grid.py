@@ -14,7 +14,8 @@ from tests.s2l_process import Home
 
 GRID = """\
 name: chaos
-fixed: {model: tiny, data: tiny-faces, sp_size: 8, sp_steps: 4, steps: 12, batch: 4, lr: 1.0e-2, alpha: rank, bootstrap: 100, attacks: [pia]}
+fixed:
+  {model: tiny, data: tiny-faces, sp_size: 8, sp_steps: 4, steps: 12, batch: 4, lr: 1.0e-2, alpha: rank, bootstrap: 100, attacks: [pia]}
 axes:
   domain: [zorvik, mellune]
   method: [none, lora+dreambooth]

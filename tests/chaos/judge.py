@@ -19,7 +19,7 @@ def judge(world: World) -> None:
     Raises:
         Broken: a promise was broken; says which.
     """
-    world.observe()
+    world.observe(thoroughly=True)
     _verify_is_clean(world)
     loose = _other_variants(world)
     _same_digests(world, loose)

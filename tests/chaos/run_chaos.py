@@ -27,6 +27,7 @@ from tests.chaos.world import Broken, World
 BEDS: dict[str, Callable[[Path, Undisturbed, int], AbstractContextManager[World]]] = {
     "folder": lambda folder, reference, seed: beds.in_a_folder(folder, reference),
     "services": lambda folder, reference, seed: beds.with_services(folder, reference, seed=seed),
+    "nodes": lambda folder, reference, seed: beds.on_nodes(folder, reference),
 }
 
 

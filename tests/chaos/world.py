@@ -10,6 +10,8 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ from tests.chaos.grid import Undisturbed
 from tests.chaos.misbehave import FOLDER
 from tests.s2l_process import ROOT, kill_tree, ray_workers
 
-POLL_S = 0.2
+POLL_S, LOOK_EVERY_S = 0.2, 2.0
 PATIENCE_S = 900.0
 KILLED = -signal.SIGKILL
 
@@ -43,7 +45,7 @@ class Driver:
         codes: exit codes that what was done to it since it began explains.
     """
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[Any]
     log: Path
     killed: bool = False
     codes: set[int] = field(default_factory=lambda: {0})
@@ -70,7 +72,8 @@ class World:
         parts: proxies and servers by name, for faults.
         seen: manifests by name with the sha256 of their bytes, at any moment so far.
         spoiled: manifests that a fault has spoiled: they may go, and come back once with the same digest.
-        starts: how a driver is started elsewhere than here.
+        starts, finds_workers: how a driver is started, and where workers are, when that is elsewhere than here.
+        looked: when all that is committed was last read.
         temp: where drivers keep what they need while they run; short, because Ray's sockets lie there.
     """
 
@@ -87,7 +90,9 @@ class World:
     seen: dict[str, str] = field(default_factory=dict)
     spoiled: set[str] = field(default_factory=set)
     drivers: list[Driver] = field(default_factory=list)
-    starts: Callable[[list[str], dict[str, str], Path], subprocess.Popen[str]] | None = None
+    starts: Callable[[list[str], dict[str, str], Path], subprocess.Popen[Any]] | None = None
+    finds_workers: Callable[[], list[Any]] | None = None
+    looked: float = 0.0
     temp: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="cx", dir="/tmp")))
 
     @property
@@ -127,6 +132,8 @@ class World:
 
     def workers(self) -> list[Any]:
         """The processes that run stages, of all drivers."""
+        if self.finds_workers is not None:
+            return self.finds_workers()
         return [worker for driver in self.running() for worker in driver.workers()]
 
     def running(self) -> list[Driver]:
@@ -184,21 +191,28 @@ class World:
                     found[entry.name] = hashlib.sha256(ledger.store.get(entry.name).data).hexdigest()
             return found
 
-    def observe(self) -> int:
-        """Look at what is committed; returns how much that is.
+    def observe(self, *, thoroughly: bool = False) -> int:
+        """Look at what is committed; returns how much that is. Every few seconds, or when asked, all of it is read.
 
         Raises:
             Broken: something that was committed is gone, or was made again.
         """
         try:
-            now = self.manifests()
+            if thoroughly or time.monotonic() - self.looked > LOOK_EVERY_S:
+                now = self.manifests()
+                self.looked = time.monotonic()
+                self._compare(now)
+                return len(now)
+            with self.looking() as ledger:
+                return sum(1 for _ in ledger.store.list(Paths.manifests))
         except S2LError:  # the store itself is what is broken just now
             return len(self.seen)
+
+    def _compare(self, now: dict[str, str]) -> None:
         for name, sha in self.seen.items():
             if name not in self.spoiled and now.get(name) != sha:
                 raise Broken(f"{name} was committed, and {'has other bytes now' if name in now else 'is gone'}")
         self.seen = self.seen | now
-        return len(now)
 
     def explain(self, driver: Driver) -> None:
         """

@@ -40,7 +40,9 @@ def _head_restarted(world: World, rng: random.Random) -> Injected:
     return Injected("head's host killed with the driver on it, and started again", mend=cluster.restart)
 
 
+_LOST = r"preempted|node .*(gone|lost|died)|worker (was lost|died)"
+
 NODES = (
-    Fault("node-gone", "a node's link down, then killed", _node_gone, for_seconds(20), told=r"preempted|node .*(gone|lost|died)|worker (was lost|died)"),
+    Fault("node-gone", "a node's link down, then killed", _node_gone, for_seconds(20), told=_LOST),
     Fault("head-restarted", "head node restarted", _head_restarted, for_seconds(1), told=r"stages to run, \d+ already done", waits=True),
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
-from cluster.services import seaweedfs
-from tests.chaos.fault import Fault, Injected, Over, for_seconds, until_done, until_share
+from cluster.services import postgres, seaweedfs
+from tests.chaos.fault import Fault, Injected, NotNow, Over, for_seconds, until_done, until_share
 from tests.chaos.proxy import FAIR, Proxy, Weather
 from tests.chaos.world import World
 
@@ -34,11 +35,22 @@ def _kill_store(world: World, rng: random.Random) -> Injected:
     seaweedfs.stop(server, at_once=True)
 
     def mend() -> None:
-        from pathlib import Path
-
         world.parts["store server"] = seaweedfs.start(Path(server.folder))
 
     return Injected("kill -9 of the store's server", mend=mend)
+
+
+def _restart_database(world: World, rng: random.Random) -> Injected:
+    """Killed with whatever transactions there are, and started again at the same place."""
+    server = world.parts.get("database")
+    if server is None:
+        raise NotNow
+    postgres.stop(server, at_once=True)
+
+    def mend() -> None:
+        world.parts["database"] = postgres.start(Path(server.folder))
+
+    return Injected("MLflow's PostgreSQL stopped at once and started again", mend=mend)
 
 
 _UNREACHABLE = r"does not answer|out of reach|cannot be reached|transient"
@@ -86,4 +98,5 @@ def tracking_faults(bad_s: float) -> tuple[Fault, ...]:
         on_mlflow("mlflow-down-end", "MLflow down at the end", until_done, (0.85, 0.95)),
         on_mlflow("mlflow-down-long", "MLflow down from the start to the end", until_done, (0.0, 0.0)),
         on_mlflow("mlflow-503", "MLflow answers 503 to 5 requests of 10", for_seconds(bad_s), (0.2, 0.7), Weather(share=0.5), ""),
+        Fault("postgres-restarted", "MLflow's PostgreSQL restarted", _restart_database, for_seconds(bad_s), behind, moments=(0.2, 0.7)),
     )

@@ -1,4 +1,4 @@
-"""A wrong clock for every Python process that finds this on its path: `S2L_CHAOS_SKEW_S` seconds ahead (or behind), from its first line on."""
+"""A wrong clock for every Python process that finds this on its path: `S2L_CHAOS_SKEW_S` seconds ahead, or behind, from its first line."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The real stages, some of which misbehave when a trigger says so (tests/chaos/misbehave.py). Kinds without a file here are the real ones."""
+"""The real stages, some of which misbehave when a trigger says so (tests/chaos/misbehave.py). Other kinds than those here are real ones."""
 
 import jobs.stages
 
