@@ -1,7 +1,7 @@
 """Hosts on one machine: network namespaces on a bridge, each with an address and processes of its own. For multi-node tests.
 
-They share kernel, clock and file system. Network, host name and the folder for temporary files are each host's own: a link can be cut, a route
-can be missing, and a path under TMPDIR means something else on every host.
+They share kernel, clock and file system. Network, host name and the folder for temporary files are each their own: a link can be cut, a
+route can be missing, and a path under TMPDIR means something else on every host.
 """
 
 from __future__ import annotations

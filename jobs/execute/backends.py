@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.errors import InputError, OutOfReach
@@ -12,6 +11,7 @@ from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
+from jobs.execute.warm import Scratch
 
 
 class Running(Protocol):
@@ -32,7 +32,7 @@ class Running(Protocol):
 class LocalBackend:
     """Units one after the other in this process: a debugger works."""
 
-    def __init__(self, run: Running, scratch: Path) -> None:
+    def __init__(self, run: Running, scratch: Scratch) -> None:
         self._run = run
         self._scratch = scratch
         self._worker: Any = None
@@ -42,7 +42,7 @@ class LocalBackend:
 
     def __exit__(self, *_: object) -> None:
         if self._worker is not None:
-            self._worker.leases.close()
+            self._worker.close()
 
     def run_here(self, queue: Queue, unit: Unit) -> None:
         from jobs.execute.stage_runner import run_order
@@ -58,7 +58,7 @@ class LocalBackend:
         options = self._run.options
         return {
             "store": options.store,
-            "scratch": str(self._scratch),
+            "scratch": self._scratch.root.name,
             "gpu_share": gpu_share,
             "gradient_checkpointing": options.gradient_checkpointing,
             "stages": options.stages,
@@ -72,7 +72,7 @@ class LocalBackend:
 class RayBackend(LocalBackend):
     """Units on Ray Tune; those that read the driver's own folders still run here."""
 
-    def __init__(self, run: Running, scratch: Path, session: ExitStack, slots: int, gpus: float) -> None:
+    def __init__(self, run: Running, scratch: Scratch, session: ExitStack, slots: int, gpus: float) -> None:
         super().__init__(run, scratch)
         self._session = session
         self._slots = slots
@@ -97,7 +97,7 @@ class RayBackend(LocalBackend):
         setup = self._settings(share) | {"board": board}
         slots = max(1, int(self._gpus / share)) if share else self._slots
         try:
-            TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, gpu_share=share, temp=self._scratch / "tune").run(
+            TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, gpu_share=share, temp=self._scratch.root / "tune").run(
                 queue, self._run.note, self._run.lost
             )
         finally:
@@ -105,13 +105,13 @@ class RayBackend(LocalBackend):
                 reader.stop()
 
 
-def ray_backend(run: Running, scratch: Path) -> RayBackend:
+def ray_backend(run: Running, scratch: Scratch) -> RayBackend:
     from cluster.ray_node import ray_session
 
     session = ExitStack()
     workers = run.options.workers or os.cpu_count() or 1
     try:
-        slots = session.enter_context(ray_session(workers=workers, temp=scratch / "ray", address=run.options.address))
+        slots = session.enter_context(ray_session(workers=workers, temp=scratch.root / "ray", address=run.options.address))
     except ConnectionError as error:
         raise OutOfReach(
             f"no Ray cluster answers at {run.options.address}: {error}; start one, or leave --address out to run on this machine"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jobs.demand import missing_nodes
 from jobs.errors import OutOfReach
@@ -19,7 +17,7 @@ from jobs.execute.order import WorkOrder
 from jobs.execute.progress import Reporter
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit, make_units
-from jobs.execute.warm import run_folder
+from jobs.execute.warm import Scratch, run_name, scratch_of
 from jobs.graph import Node
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
@@ -167,8 +165,7 @@ def run_plan(
         on_trial(trial, TrialState("done"))
     if missing:
         with ExitStack() as stack:
-            scratch = run_folder()
-            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            scratch = stack.enter_context(closing(scratch_of(run_name())))
             _rounds(run, missing, scratch)
     still_open = {node.key for node in _missing(plan, ledger)} if missing else set()
     run.result.reused = total - len(run.result.ran | still_open)
@@ -196,7 +193,7 @@ def _missing(plan: Plan, ledger: Ledger) -> list[Node]:
     return [node for node in plan.nodes() if node in wanted]
 
 
-def _rounds(run: _Run, missing: list[Node], scratch: Path) -> None:
+def _rounds(run: _Run, missing: list[Node], scratch: Scratch) -> None:
     """Rounds until nothing is missing but what failed: a round ends early when another driver holds leases or a parent proved corrupt."""
     backend = LocalBackend(run, scratch) if run.options.local else ray_backend(run, scratch)
     redone: Counter[str] = Counter()

@@ -45,6 +45,11 @@ class Worker:
     stages: str = "jobs.stages"
     notes: list[str] = field(default_factory=list)
 
+    def close(self) -> None:
+        """Give leases and scratch folder back."""
+        self.leases.close()
+        self.scratch.close()
+
 
 @dataclass
 class _Unit:

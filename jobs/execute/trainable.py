@@ -39,6 +39,13 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
         if self._board is not None:
             self._board.tell.remote(key, fraction, words)
 
+    def cleanup(self) -> None:
+        """The actor ends: what this host fetched is removed with the last worker that used it."""
+        global _WORKER
+        if _WORKER is not None:
+            _WORKER.close()
+            _WORKER = None
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: progress checkpoints are the stages' own, in the store."""
 

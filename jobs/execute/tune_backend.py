@@ -78,6 +78,7 @@ class TuneBackend:
                     storage_path=str(self.temp),
                     verbose=0,
                     failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # else every node must see the driver's temp folder
                     progress_reporter=_Silent(),
                 ),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -38,34 +39,41 @@ class Warm:
 class Scratch:
     """A private folder of this host that a run uses and removes; workers of one host share what they fetched.
 
-    Payloads are verified when they are fetched and then read from here, so that a base model is downloaded once a node.
+    Payloads are verified when they are fetched and then read from here, so that a base model is downloaded once a node. Who uses the folder
+    holds a lock on it, which the system takes back when the process ends, however it ends: what nobody holds is left over and may go.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        (root / "parents").mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._in_use = _hold(root)
 
     def folder_of(self, manifest: Manifest, ledger: Ledger) -> Path:
-        """A local folder with the stage's verified payloads.
+        """A local folder with the stage's verified payloads. Workers that want it at the same time wait for the one that fetches it.
 
         Raises:
             jobs.errors.Corrupt: the store's bytes do not match the manifest.
         """
         ready = self.root / "parents" / manifest.digest
-        if not ready.exists():
-            partial = Path(tempfile.mkdtemp(dir=self.root, prefix="fetch-"))
-            try:
-                ledger.fetch(manifest, partial)
-                os.rename(partial, ready)
-            except OSError:
-                if not ready.exists():  # not another worker's copy that came first
-                    raise
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        if ready.exists():
+            return ready
+        with (self.root / "parents" / f"{manifest.digest}.lock").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not ready.exists():
+                partial = Path(tempfile.mkdtemp(dir=self.root, prefix="fetch-"))
+                try:
+                    ledger.fetch(manifest, partial)
+                    os.rename(partial, ready)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
         return ready
 
     def new(self, prefix: str) -> Path:
         return Path(tempfile.mkdtemp(dir=self.root, prefix=prefix))
+
+    def close(self) -> None:
+        """Let go of the folder; who is the last one removes it."""
+        os.close(self._in_use)
+        _remove_unused(self.root)
 
 
 def private_folder() -> Path:
@@ -77,15 +85,49 @@ def private_folder() -> Path:
     return folder
 
 
-def run_folder() -> Path:
-    """A fresh scratch folder of this process; those of processes that are gone are removed."""
+def run_name() -> str:
+    """What the scratch folders of this process's run are called, on every host."""
+    return f"run-{socket.gethostname()}-{os.getpid()}"
+
+
+def scratch_of(run: str) -> Scratch:
+    """This host's scratch folder of a run; those that nobody uses any more are removed."""
     private = private_folder()
-    ours = f"run-{socket.gethostname()}-"  # a folder shared by hosts holds runs whose pids mean nothing here
-    for old in private.glob(f"{ours}*"):
-        pid = old.name.removeprefix(ours)
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    folder = private / f"{ours}{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
+    for old in private.glob("run-*"):
+        if old.name != run:
+            _remove_unused(old)
+    return Scratch(private / run)
+
+
+def _hold(root: Path) -> int:
+    """A shared lock on a scratch folder that is surely there: one who found it unused may have removed it while we came."""
+    while True:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            handle = _open_lock(root)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            if (root / "in-use").stat().st_ino == os.fstat(handle).st_ino:
+                (root / "parents").mkdir(exist_ok=True, mode=0o700)
+                return handle
+        except FileNotFoundError:
+            continue
+        os.close(handle)
+
+
+def _open_lock(root: Path) -> int:
+    return os.open(root / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _remove_unused(root: Path) -> None:
+    """Remove a scratch folder that no living process holds."""
+    try:
+        handle = _open_lock(root)
+    except OSError:  # gone already
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(root, ignore_errors=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(handle)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
 from jobs.execute.stage_runner import Worker
-from jobs.execute.warm import Scratch
+from jobs.execute.warm import scratch_of
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.store.open import open_store
@@ -31,7 +30,7 @@ def make_worker(setup: dict[str, Any]) -> Worker:
     """A worker from plain settings.
 
     Args:
-        setup: `store` (URL), `scratch` (folder), `gpu_share` (GPUs of one unit; None: a whole one where there is one),
+        setup: `store` (URL), `scratch` (its name on every host), `gpu_share` (GPUs of one unit; None: a whole one where there is one),
             `gradient_checkpointing`, `stages` (package).
     """
     pin_threads()
@@ -39,7 +38,7 @@ def make_worker(setup: dict[str, Any]) -> Worker:
     ledger = Ledger(open_store(setup["store"]), notice=notes.append)
     return Worker(
         ledger=ledger,
-        scratch=Scratch(Path(setup["scratch"])),
+        scratch=scratch_of(str(setup["scratch"])),
         leases=LeaseKeeper(ledger.leases, notice=notes.append),
         device=pick_device(setup.get("gpu_share", 0.0)),
         host=socket.gethostname(),
