@@ -10,11 +10,11 @@ from dashboards.defended import defence_words, facts_of, protects
 from dashboards.printed import MARKS, interval, number, signed
 from dashboards.rejected import rejected_of
 from dashboards.results import document_of
-from dashboards.status import committed_keys, first_line, newest, next_step
+from dashboards.status import committed_keys, first_line, next_step
 from dashboards.words import plural
 from jobs.errors import InputError
 from jobs.graph import Node, ancestors
-from jobs.ledger.failures import Failure
+from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 from jobs.states import trial_state
@@ -91,7 +91,7 @@ def _measures(ledger: Ledger, node: Node) -> dict[str, Any] | None:
 
 
 def _failure(failure: Failure) -> dict[str, Any]:
-    names = ("kind", "key", "attempt", "message", "traceback", "host")
+    names = ("kind", "key", "attempt", "message", "traceback", "host", "at", "tries", "micro_batch", "tried_again")
     return {"class": failure.error_class} | {name: getattr(failure, name) for name in names}
 
 
@@ -135,8 +135,12 @@ def _metric_line(name: str, values: dict[str, Any]) -> str:
 
 def _failure_lines(failure: dict[str, Any]) -> list[str]:
     where = f"{failure['class']} on {failure['host'] or 'an unknown host'}"
+    facts = [f"at {failure['at']}"] if failure["at"] else []
+    facts += [f"{failure['tries']} tries"] if failure["tries"] > 1 else []
+    facts += [f"the last in pieces of {failure['micro_batch']}"] if failure["micro_batch"] else []
+    facts += [f"taken up again at {failure['tried_again']}"] if failure["tried_again"] else []
     return [
-        f"failed: {failure['kind']} {failure['key'][:12]}, attempt {failure['attempt']}, {where}",
+        ", ".join([f"failed: {failure['kind']} {failure['key'][:12]}, attempt {failure['attempt']}, {where}", *facts]),
         f"  {first_line(failure['message'])}",
         f"  next: {next_step(failure['class'], failure['message'])}",
         *(f"    {line}" for line in failure["traceback"].strip().splitlines()),

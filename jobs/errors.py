@@ -4,6 +4,7 @@ S2LError
 ├── InputError            2  bad grid, folder, model or option; the user must change something
 │   └── GridError         2  a grid file that does not make sense
 ├── OutOfReach            4  store, cluster or (for sync) tracking cannot be reached
+│   └── StoreLost         4  the store was waited for, for as long as the grid's policy says, and still does not answer
 ├── Interrupted         130  stopped by the user, resumable
 └── LedgerError           4  what a store holds is not what it should be
     ├── NotFound             no object of that name
@@ -34,9 +35,21 @@ class GridError(InputError):
 
 
 class OutOfReach(S2LError):
-    """A store, a cluster or a tracking server does not answer."""
+    """A store, a cluster or a tracking server does not answer.
+
+    Attributes:
+        passing: False where waiting cannot mend it, such as credentials that may not do what is asked.
+    """
 
     exit_code = EXIT_OUT_OF_REACH
+
+    def __init__(self, message: str = "", *, passing: bool = True) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class StoreLost(OutOfReach):
+    """The store was waited for, and still does not answer; nobody need wait again."""
 
 
 class Interrupted(S2LError):
@@ -65,3 +78,7 @@ class Conflict(LedgerError):
 
 class Corrupt(LedgerError):
     """Stored bytes do not match their manifest."""
+
+
+class Preempted(BaseException):
+    """A worker was told that its machine is taken away. No error: what runs stops at a checkpoint and goes on elsewhere."""

@@ -72,6 +72,7 @@ class _Expansion:
             inputs=self.stages.folders,
             notices=[*self.notices, *self.stages.notices],
             document=self.grid.document,
+            retry=self.grid.retry,
         )
 
     def _trials(self) -> dict[str, tuple[Trial, Row]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.graph import Node, ancestors
+from jobs.policy import RetryPolicy
 
 SETTLED = ("domain", "method", "train_on", "sp_prompts")
 """The settings that say what part a trial plays in its grid."""
@@ -64,6 +65,7 @@ class Plan:
         inputs: content hash -> local folder, for `data` and `base` stages that read the user's own.
         notices: what the user should know before the run, such as points that collapsed into one.
         document: the grid as a JSON value, with its axes after `--set`; stored with the grid.
+        retry: what is tried again, and how often.
     """
 
     grid: str
@@ -74,6 +76,7 @@ class Plan:
     inputs: dict[str, Path] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     document: dict[str, Any] = field(default_factory=dict)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def leaves(self) -> list[Node]:
         """What the grid asks for: the trials' leaves and the pools, each as often as it is asked for."""

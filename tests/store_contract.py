@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -13,7 +14,7 @@ import pytest
 
 from jobs.errors import AlreadyExists, Conflict, InputError, NotFound
 from jobs.store.open import open_store
-from jobs.store.probe import probe
+from jobs.store.probe import clock_of, probe
 from jobs.store.protocol import ObjectStore
 
 BAD_NAMES = [
@@ -94,8 +95,8 @@ class StoreContract:
     def test_a_listing_holds_names_and_sizes_under_the_prefix_alone(self, store: ObjectStore) -> None:
         for name in ("a/1", "a/b/22", "ab/3", "c"):
             store.create(name, name.encode())
-        assert sorted(store.list("a/")) == [("a/1", 3), ("a/b/22", 6)]
-        assert sorted(name for name, _ in store.list("")) == ["a/1", "a/b/22", "ab/3", "c"]
+        assert sorted(entry[:2] for entry in store.list("a/")) == [("a/1", 3), ("a/b/22", 6)]
+        assert sorted(entry.name for entry in store.list("")) == ["a/1", "a/b/22", "ab/3", "c"]
         with pytest.raises(InputError, match="ends in '/'"):
             list(store.list("a"))
 
@@ -109,6 +110,15 @@ class StoreContract:
             store.move("q/a/1", "taken")
         assert store.get("taken").data == b"2"
         assert store.get("q/a/1").data == b"1"
+
+    def test_a_listing_dates_objects_by_one_clock(self, store: ObjectStore) -> None:
+        before = clock_of(store)
+        store.create("a", b"1")
+        time.sleep(1.1)  # a bucket counts in seconds
+        store.move("a", "b")
+        (entry,) = store.list("")
+        assert before <= entry.modified <= clock_of(store)
+        assert entry.modified > before, "the age of an object is that of its name"
 
     def test_removing_twice_is_fine(self, store: ObjectStore) -> None:
         store.create("a", b"1")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+
+from cluster.services.process import command_line
 
 GRPC = 10_000
 """SeaweedFS adds this to every port of its own."""
@@ -85,14 +89,17 @@ def _owner(port: int) -> str:
     for table in ("tcp", "tcp6"):
         rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
         inodes |= {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            links = {os.readlink(f"/proc/{name}/fd/{handle}") for handle in os.listdir(f"/proc/{name}/fd")}
-            if links & {f"socket:[{inode}]" for inode in inodes}:
-                words = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                return f"pid {name} ({words[:60]})"
-        except OSError:
-            continue
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        if wanted & set(_links(Path("/proc", name, "fd"))):
+            words = " ".join(command_line(int(name))).strip()
+            return f"pid {name} ({words[:60]})"
     return ""
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """What a process's open files are; none where we may not look."""
+    with contextlib.suppress(OSError):
+        for handle in os.listdir(folder):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                yield os.readlink(folder / handle)

@@ -134,6 +134,9 @@ def stop(head: RayHead, *, at_once: bool = False) -> None:
     deadline = time.monotonic() + _STOP_S
     while _left(head) and time.monotonic() < deadline:
         time.sleep(0.05)
+    if not at_once and not head.temp.startswith(head.folder):
+        for folder in (head.temp, f"{head.temp}-before"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def fingerprint(environment: Mapping[str, str]) -> str:

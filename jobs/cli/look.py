@@ -28,12 +28,17 @@ FORMATS = ("table", "csv", "json", "parquet", "markdown", "latex")
 @store_option
 @json_option
 def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool) -> None:
-    """Trials of GRID by state, and failures by class with the first line of each message."""
+    """Trials of GRID by state, failures by class with the first line of each message, and who runs it."""
     from dashboards import status as view
+    from jobs.runs.shown import shown, told
 
-    plan = load_plan(grid, sets, profile)
-    found = view.status(plan, open_ledger(store, look_only=True))
-    click.echo(json.dumps(found) if as_json else view.text(plan, found))
+    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    committed, failures = view.committed_keys(plan, ledger), ledger.failures()
+    found, runs = view.standing(plan, committed, failures), shown(ledger.store, plan.grid)
+    if as_json:
+        click.echo(json.dumps(found | {"runs": runs}))
+    else:
+        click.echo("\n".join([view.text(plan, found, view.histories(failures, committed)), *told(runs)]))
 
 
 @click.command()

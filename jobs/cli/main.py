@@ -11,15 +11,23 @@ from typing import NoReturn
 
 import click
 
+from jobs.cli.attach import attach
+from jobs.cli.cancel import cancel
 from jobs.cli.data import data
+from jobs.cli.detach import drive
+from jobs.cli.diff import diff
 from jobs.cli.doctor import doctor
+from jobs.cli.gc import gc
+from jobs.cli.keygen import keygen
 from jobs.cli.look import report, results, show, status
 from jobs.cli.plan import grids, plan
 from jobs.cli.pretrain import pretrain
+from jobs.cli.retry import retry
 from jobs.cli.run import run
 from jobs.cli.services import down, up
 from jobs.cli.store import sync, verify
 from jobs.errors import EXIT_INTERRUPTED, EXIT_OUT_OF_REACH, S2LError
+from jobs.secrets import scrub
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,6 +39,7 @@ def s2l() -> None:
     A first session:
       s2l plan quickstart         what the grid asks for, and what is done already
       s2l run quickstart          run what is missing; Ctrl-C is safe, running again goes on
+      s2l retry quickstart        run again what failed, perhaps with other options
       s2l results quickstart      the table, also as csv, json or parquet
       s2l report quickstart -o report.html
 
@@ -40,7 +49,10 @@ def s2l() -> None:
     """
 
 
-for command in (plan, grids, run, status, results, show, report, verify, sync, doctor, data, pretrain, up, down):
+for command in (
+    *(plan, grids, run, retry, attach, cancel, drive, status, results, show, report, verify, sync, doctor, data, pretrain),
+    *(up, down, diff, gc, keygen),
+):
     s2l.add_command(command)
 
 
@@ -57,7 +69,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except S2LError as error:
-        click.echo(f"s2l: {error}", err=True)
+        click.echo(f"s2l: {scrub(str(error))}", err=True)
         code = error.exit_code
     except KeyboardInterrupt:
         code = _interrupted()

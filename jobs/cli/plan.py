@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from jobs.cli.options import asked_again, grid_argument, json_option, load_plan,
 
 if TYPE_CHECKING:
     from jobs.plan import Plan
+    from jobs.shake_bytes import StoredBytes
 
 
 @click.command()
@@ -26,12 +28,14 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
     GRID is a shipped name (see `s2l grids`) or the path of a YAML file. Nothing is run or written.
     """
     from jobs.demand import count
+    from jobs.shake_bytes import stored_bytes
 
-    planned = load_plan(grid, sets, profile)
-    stages = count(planned, open_ledger(store, look_only=True))
+    planned, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    stages, weights = count(planned, ledger), stored_bytes(planned, ledger)
     seen = _seen(planned) if power else None
     if as_json:
         answer = {"grid": planned.grid, "trials": len(planned.trials), "axes": planned.axes, "stages": stages, "grid_key": planned.grid_key}
+        answer["bytes"] = asdict(weights)
         click.echo(json.dumps(answer | ({"power": seen} if seen else {})))
         return
     click.echo(f"{planned.grid}: {len(planned.trials)} trials")
@@ -40,12 +44,24 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
     click.echo(f"\n{'stage':12} {'distinct':>9} {'done':>9} {'to run':>9}")
     for kind, row in stages.items():
         click.echo(f"{kind:12} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")
+    if weights.shakes:
+        click.echo(f"\n{_told(weights)}")
     if seen:
         from dashboards.power import text
 
         click.echo(f"\n{text(seen)}")
     left = sum(row["to_run"] for row in stages.values())
     click.echo(f"\nnext: s2l run {asked_again(grid, profile)}" if left else "\nnothing to run: see s2l results, s2l report")
+
+
+def _told(weights: StoredBytes) -> str:
+    """What the weights of all shakes take under each policy."""
+    from jobs.cli.amounts import bytes_text
+
+    policies = (f"{name} {bytes_text(size)}" for name, size in (("none", weights.none), ("small", weights.small), ("all", weights.all)))
+    unknown = f"; {weights.unknown} more of unknown size: their base model is not here yet" if weights.unknown else ""
+    told = f"weights of {weights.shakes - weights.unknown} shakes, by run --keep: {', '.join(policies)}{unknown}"
+    return told if weights.unknown < weights.shakes else f"weights of {weights.shakes} shakes: unknown, their base model is not here yet"
 
 
 def _seen(planned: Plan) -> dict[str, Any]:

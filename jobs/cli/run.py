@@ -1,8 +1,7 @@
-"""`s2l run`: run what is missing."""
+"""`s2l run`: run what is missing, here or on a cluster."""
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -21,12 +20,12 @@ from jobs.cli.options import (
     tracking_option,
     tracking_uri,
 )
-from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED
+from jobs.errors import EXIT_DONE, InputError
+from jobs.stages.contract import CHECKPOINT_EVERY_S
 
 if TYPE_CHECKING:
-    from jobs.execute.run import RunResult
+    from jobs.execute.limits import Limits
     from jobs.ledger.retention import Keep
-    from jobs.plan import Plan
 
 
 @click.command()
@@ -52,6 +51,37 @@ if TYPE_CHECKING:
     help="Weights to keep once measured: small drops dense ones, none drops all; they are made again when asked for.",
 )
 @click.option("--gradient-checkpointing", is_flag=True, help="Fine-tune in less memory and more time; no result changes.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=CHECKPOINT_EVERY_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often fine-tuning and the drawing of images keep a checkpoint: about what a kill costs at most (docs/failures.md).",
+)
+@click.option(
+    "--max-gpus", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most so many GPUs in use by this run at a time."
+)
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="Begin nothing after this time, such as 06:00 or 2026-12-01T06:00; ten minutes later what still runs is stopped, resumable.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="HOURS",
+    help="Begin nothing that would take this run beyond so many GPU hours (worker hours where there is no GPU).",
+)
+@click.option("--detach", is_flag=True, help="Hand the run to a Ray cluster and return; see s2l attach, s2l cancel.")
+@click.option("--dashboard", metavar="URL", help="With --detach: the cluster's dashboard. [default: $RAY_API_SERVER_ADDRESS]")
+@click.option(
+    "--cluster-python",
+    metavar="PATH",
+    envvar="S2L_CLUSTER_PYTHON",
+    default="python",
+    help="With --detach: a Python that has s2l, on the cluster's nodes. [default: $S2L_CLUSTER_PYTHON, else python]",
+)
 @click.option("--no-tracking", is_flag=True, help="Do not mirror to MLflow now; `s2l sync` can do it later.")
 @json_option
 def run(
@@ -66,51 +96,57 @@ def run(
     gpu_share: float | None,
     keep: Keep,
     gradient_checkpointing: bool,
+    checkpoint_every: float,
+    max_gpus: float | None,
+    until: str | None,
+    budget: float | None,
+    detach: bool,
+    dashboard: str | None,
+    cluster_python: str,
     no_tracking: bool,
     as_json: bool,
 ) -> int:
     """Run what GRID asks for and the store does not hold yet; what is done is reused.
 
-    Ctrl-C (twice is fine) or kill -9 lose nothing that is committed: the same command goes on. Trials that fail do not stop the rest;
-    the exit code is then 3, and `s2l status GRID` says why.
+    Ctrl-C (twice is fine) or kill -9 lose nothing that is committed: the same command goes on. Ctrl-C stops at once; `s2l cancel GRID`
+    lets what runs end first. Trials that fail do not stop the rest; the exit code is then 3, and `s2l status GRID` says why. A run that
+    ends early by --until, --budget or `s2l cancel` says what is left, with exit code 130.
     """
-    from jobs.cli.artifacts import grid_artifacts, trial_artifacts
     from jobs.execute.options import RunOptions
-    from jobs.execute.progress import Terminal
-    from jobs.execute.run import run_plan
     from jobs.given import refuse_stand_ins
-    from jobs.tracker.session import mirrored
+    from jobs.runs.registry import Runs
 
+    limits = _limits(max_gpus, until, budget)
+    if detach and (local or address or workers):
+        raise InputError("--detach runs on the cluster of --dashboard, on all its workers; leave --local, --address and --workers out")
     planned = load_plan(grid, sets, profile)
     refuse_stand_ins(planned)
-    ledger = open_ledger(store)
-    ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
+    ledger, shown = open_ledger(store), asked_again(grid, profile)
     cluster = address or os.environ.get("RAY_ADDRESS")
-    options = RunOptions(store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing)
-    reporter = Terminal(planned.grid)
-    try:
-        uri = None if no_tracking else tracking_uri(tracking)
-        plots, pages = trial_artifacts(ledger), grid_artifacts(planned, ledger)
-        with mirrored(planned, ledger, uri, reporter.note, artifacts=plots, grid_artifacts=pages) as on_trial:
-            result = run_plan(planned, ledger, options, reporter, on_trial)
-    finally:
-        reporter.close()
-    _answer(planned, result, asked_again(grid, profile), as_json)
-    whole = result.counts()["done"] == len(result.states) and not result.failed  # a pooled stage belongs to no trial
-    return EXIT_DONE if whole else EXIT_TRIALS_FAILED
+    options = RunOptions(
+        store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing, limits, checkpoint_every_s=checkpoint_every
+    )
+    ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
+    if detach:
+        from jobs.cli.detach import detach as hand_over
+        from jobs.cli.detach import told
+
+        names = hand_over(
+            planned, ledger, options, dashboard=dashboard, python=cluster_python, tracking=tracking, no_tracking=no_tracking, shown=shown
+        )
+        click.echo(told(names, shown, as_json))
+        return EXIT_DONE
+    from jobs.cli.driving import drive_run
+
+    uri = None if no_tracking else tracking_uri(tracking)
+    own = Runs(ledger.store).begin(planned.grid, planned.grid_key)
+    return drive_run(planned, ledger, options, own, tracking=uri, shown=shown, as_json=as_json)
 
 
-def _answer(plan: Plan, result: RunResult, grid: str, as_json: bool) -> None:
-    counts = result.counts()
-    if as_json:
-        stages = {"ran": len(result.ran), "reused": result.reused, "failed": len(result.failed)}
-        click.echo(json.dumps({"grid": plan.grid, "trials": counts, "stages": stages, "seconds": round(result.seconds, 3)}))
-        return
-    if not result.ran and not result.failed:
-        click.echo(f"{plan.grid}: nothing to run, all {counts['done']} trials are done")
-    else:
-        trials = ", ".join(f"{number} {state}" for state, number in counts.items())
-        failed = f", {len(result.failed)} failed" if result.failed else ""
-        click.echo(f"{plan.grid}: trials: {trials}; ran {len(result.ran)} stages, reused {result.reused}{failed}")
-    bad = counts["failed"] or counts["blocked"]
-    click.echo(f"next: s2l status {grid}" if bad else f"next: s2l results {grid}; s2l report {grid} -o report.html")
+def _limits(max_gpus: float | None, until: str | None, budget: float | None) -> Limits:
+    from datetime import datetime
+
+    from jobs.execute.limits import Limits, parse_until
+
+    moment = parse_until(until, datetime.now()).timestamp() if until is not None else None
+    return Limits(max_gpus, moment, budget)

@@ -28,7 +28,7 @@ def verify(store: str | None, repair: bool, as_json: bool) -> int:
     """Re-hash every artifact in the store. Exit code 3, and the kind and key of each bad stage, when something is corrupt."""
     from jobs.ledger import verify as check
 
-    ledger = open_ledger(store)
+    ledger = open_ledger(store, look_only=not repair)
     if next(iter(ledger.store.list("")), None) is None:
         raise InputError(f"there is nothing in the store {ledger.store.url}; name the one to verify with --store")
     problems = check.verify(ledger, repair=repair)

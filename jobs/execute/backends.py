@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from jobs.errors import InputError, OutOfReach
+from jobs.errors import InputError, OutOfReach, StoreLost
+from jobs.execute.limits import Gate
+from jobs.execute.losses import Losses, Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome, Queue
+from jobs.execute.remote import beside_driver, end_remotely, node_lives
 from jobs.execute.units import Unit
 from jobs.execute.warm import Scratch
+from jobs.policy import RetryPolicy
+
+if TYPE_CHECKING:
+    from jobs.execute.board import BoardReader, Story
+    from jobs.execute.worker import Worker
 
 
 class Running(Protocol):
@@ -19,6 +29,9 @@ class Running(Protocol):
 
     options: RunOptions
     inputs: dict[str, str]
+    policy: RetryPolicy
+    halved: Mapping[str, int]
+    gate: Gate
 
     def order_of(self, unit: Unit) -> str: ...
 
@@ -26,7 +39,11 @@ class Running(Protocol):
 
     def say(self, key: str, fraction: float, words: str) -> None: ...
 
-    def lost(self, unit: Unit) -> Outcome: ...
+    def tell(self, text: str) -> None: ...
+
+    def give_up(self, unit: Unit, verdict: Verdict) -> Outcome: ...
+
+    def reach_store(self) -> None: ...
 
 
 class LocalBackend:
@@ -35,7 +52,7 @@ class LocalBackend:
     def __init__(self, run: Running, scratch: Scratch) -> None:
         self._run = run
         self._scratch = scratch
-        self._worker: Any = None
+        self._worker: Worker | None = None
 
     def __enter__(self) -> LocalBackend:
         return self
@@ -46,13 +63,19 @@ class LocalBackend:
 
     def run_here(self, queue: Queue, unit: Unit) -> None:
         from jobs.execute.stage_runner import run_order
+
+        outcome = run_order(WorkOrder.of(unit, self._run.inputs), self._made(), self._run.say)
+        if outcome.unreached:
+            raise StoreLost(outcome.unreached)
+        queue.finish(unit.id, outcome)
+        self._run.note(unit, outcome)
+
+    def _made(self) -> Worker:
         from jobs.execute.worker_setup import make_worker
 
         if self._worker is None:
             self._worker = make_worker(self._settings(self._run.options.gpu_share))
-        outcome = run_order(WorkOrder.of(unit, self._run.inputs), self._worker, self._run.say)
-        queue.finish(unit.id, outcome)
-        self._run.note(unit, outcome)
+        return self._worker
 
     def _settings(self, gpu_share: float | None) -> dict[str, Any]:
         options = self._run.options
@@ -62,9 +85,14 @@ class LocalBackend:
             "gpu_share": gpu_share,
             "gradient_checkpointing": options.gradient_checkpointing,
             "stages": options.stages,
+            "retry": self._run.policy.model_dump(),
+            "micro_batch": options.micro_batch,
+            "checkpoint_every_s": options.checkpoint_every_s,
         }
 
     def run(self, queue: Queue) -> None:
+        share = self._run.options.gpu_share
+        self._run.gate.offer(gpus=(1.0 if share is None else share) if self._made().device != "cpu" else 0.0, slots=1)
         while (unit := queue.take()) is not None:
             self.run_here(queue, unit)
 
@@ -74,6 +102,8 @@ class RayBackend(LocalBackend):
 
     def __init__(self, run: Running, scratch: Scratch, session: ExitStack, slots: int, gpus: float) -> None:
         super().__init__(run, scratch)
+        self._losses = Losses(run.policy, node_lives)
+        run.halved = self._losses.halved
         self._session = session
         self._slots = slots
         self._gpus = gpus
@@ -84,25 +114,56 @@ class RayBackend(LocalBackend):
 
     def run(self, queue: Queue) -> None:
         from cluster.ray_node import undisturbed
-        from jobs.execute.progress import BoardReader, board_class
+        from jobs.execute.board import BoardReader, board_class
         from jobs.execute.tune_backend import TuneBackend
 
         asked = self._run.options.gpu_share
         share = asked if asked is not None else float(self._gpus >= 1)
         if share > self._gpus:  # Tune would wait for them without end
             raise InputError(f"a trial is to take {share:g} GPUs, and there are {self._gpus:g}; leave --gpu-share out, or make it smaller")
-        board = board_class().remote()
-        reader = BoardReader(board, self._run.say)
+        slots = max(1, int(self._gpus / share)) if share else self._slots
+        self._run.gate.offer(gpus=share, slots=slots)
+        board = beside_driver(board_class())
+        reader = BoardReader(
+            board,
+            self._run.say,
+            closed=self._run.gate.is_closed,
+            hung_after_s=self._run.policy.hung.after_s,
+            end_worker=end_remotely,
+            say=self._run.tell,
+        )
         reader.start()
         setup = self._settings(share) | {"board": board}
-        slots = max(1, int(self._gpus / share)) if share else self._slots
         try:
             TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, gpu_share=share, temp=self._scratch.root / "tune").run(
-                queue, self._run.note, self._run.lost
+                queue, self._run.note, lambda unit, outcome: self._lost(unit, outcome, reader)
             )
         finally:
             with undisturbed():
                 reader.stop()
+
+    def _lost(self, unit: Unit, outcome: Outcome | None, reader: BoardReader) -> Outcome | None:
+        """What became of a unit whose worker is gone, or does not reach the store; None when it is to begin again."""
+        if outcome is not None:
+            self._run.reach_store()  # ends the run where the driver does not reach it either
+            verdict = self._losses.unreached(unit, outcome.unreached)
+            self._run.tell(f"a worker does not reach the store: {outcome.unreached}")
+            return None if verdict is None else self._run.give_up(unit, verdict)
+        story = reader.story(unit.id)
+        if story is not None and story.left:
+            self._run.tell(f"the worker {story.place.pid} on {story.place.host} was told to leave; its unit goes on elsewhere")
+            return Outcome(**json.loads(story.left))
+        verdict = self._losses.lost(unit, story)
+        if verdict is not None:
+            return self._run.give_up(unit, verdict)
+        self._run.tell(f"a worker was lost{_where(story)}; its unit begins again ({self._losses.told(unit)})")
+        return None
+
+
+def _where(story: Story | None) -> str:
+    if story is None:
+        return ""
+    return f" on {story.place.host}" + (f" at: {story.words}" if story.words else "")
 
 
 def ray_backend(run: Running, scratch: Scratch) -> RayBackend:

@@ -1,18 +1,16 @@
-"""Which class a failure belongs to; the class decides what is tried again (docs/decisions/0003)."""
+"""Which class a failure belongs to; the class decides what is tried again (docs/failures.md, docs/decisions/0016)."""
 
 from __future__ import annotations
 
 import errno
-from typing import Literal
 
 from jobs.errors import Corrupt, InputError, OutOfReach
-
-FailureClass = Literal["preempted", "transient", "oom", "numerical", "configuration", "data", "unknown", "blocked"]
+from jobs.ledger.failures import ErrorClass
 
 _TRANSIENT_ERRNO = {errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.EAGAIN, errno.EIO, errno.ENOSPC, errno.ESTALE}
 
 
-def classify(error: BaseException) -> FailureClass:
+def classify(error: BaseException) -> ErrorClass:
     """The class of an exception raised by a stage."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if isinstance(error, MemoryError) or "OutOfMemoryError" in names or "can't allocate memory" in str(error):
@@ -28,8 +26,3 @@ def classify(error: BaseException) -> FailureClass:
     if isinstance(error, InputError | ValueError | NotImplementedError):
         return "configuration"
     return "unknown"
-
-
-def retries(failure_class: FailureClass) -> int:
-    """How often a stage that failed in this class is tried again within one run."""
-    return {"transient": 3, "oom": 3, "numerical": 1}.get(failure_class, 0)

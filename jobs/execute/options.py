@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from jobs.execute.limits import Limits
 from jobs.ledger.retention import Keep
+from jobs.stages.contract import CHECKPOINT_EVERY_S
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,9 @@ class RunOptions:
         gpu_share: GPUs of one unit; None: one where there are GPUs.
         keep: which weights stay in the store when all that hangs on them is committed (jobs.ledger.retention).
         gradient_checkpointing: shakes hold less in memory and compute more.
+        micro_batch: the largest pieces that batches are computed in; None: whole batches, until memory runs out.
+        checkpoint_every_s: how often stages that can resume keep a checkpoint: what a kill costs at most, as far as they are concerned.
+        limits: what the run may use, and when it ends.
         stages: the package with a file for each kind of stage; benchmarks of the driver put one in its place whose stages do nothing.
     """
 
@@ -29,4 +34,7 @@ class RunOptions:
     gpu_share: float | None = None
     keep: Keep = "all"
     gradient_checkpointing: bool = False
+    limits: Limits = field(default_factory=Limits)
     stages: str = "jobs.stages"
+    micro_batch: int | None = None
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S

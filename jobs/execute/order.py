@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -27,15 +28,17 @@ class WorkOrder(BaseModel):
 
     Attributes:
         inputs: content hash -> local folder, for stages that read the user's own.
+        halved: key of a stage -> how often its pieces of a batch are halved, because it took its workers down.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     unit: str
     stages: tuple[OrderedStage, ...]
     inputs: dict[str, str] = {}
+    halved: dict[str, int] = {}
 
     @classmethod
-    def of(cls, unit: Unit, inputs: dict[str, str]) -> WorkOrder:
+    def of(cls, unit: Unit, inputs: dict[str, str], halved: Mapping[str, int] | None = None) -> WorkOrder:
         stages = tuple(
             OrderedStage(
                 key=node.key,
@@ -44,7 +47,8 @@ class WorkOrder(BaseModel):
             )
             for node in unit.nodes
         )
-        return cls(unit=unit.id, stages=stages, inputs=inputs if unit.here else {})
+        inside = {key: times for key, times in (halved or {}).items() if key in unit.keys}
+        return cls(unit=unit.id, stages=stages, inputs=inputs if unit.here else {}, halved=inside)
 
 
 def parse_spec(spec: dict[str, Any]) -> StageSpec:

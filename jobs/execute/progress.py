@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -16,7 +15,6 @@ from rich.text import Text
 
 QUIET_S = 10.0
 """Off a terminal, a running stage is mentioned at most this often."""
-NEWS_EVERY_S, NEWS_WAIT_S = 0.5, 5.0
 
 
 class Reporter(Protocol):
@@ -49,6 +47,37 @@ class Silent:
     def note(self, text: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Both:
+    """Reports to two."""
+
+    def __init__(self, one: Reporter, other: Reporter) -> None:
+        self._all = (one, other)
+
+    def begin(self, total: int, reused: int) -> None:
+        for reporter in self._all:
+            reporter.begin(total, reused)
+
+    def again(self, left: int) -> None:
+        for reporter in self._all:
+            reporter.again(left)
+
+    def stage(self, name: str, fraction: float, words: str) -> None:
+        for reporter in self._all:
+            reporter.stage(name, fraction, words)
+
+    def finished(self, names: list[str], failed: list[str]) -> None:
+        for reporter in self._all:
+            reporter.finished(names, failed)
+
+    def note(self, text: str) -> None:
+        for reporter in self._all:
+            reporter.note(text)
+
+    def close(self) -> None:
+        for reporter in self._all:
+            reporter.close()
 
 
 class Terminal:
@@ -131,49 +160,3 @@ class Terminal:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def board_class() -> Any:
-    """A Ray actor that workers tell their progress to, and the driver reads."""
-    import ray
-
-    @ray.remote(num_cpus=0)
-    class Board:
-        def __init__(self) -> None:
-            self._news: dict[str, tuple[float, str]] = {}
-
-        def tell(self, key: str, fraction: float, words: str) -> None:
-            self._news[key] = (fraction, words)
-
-        def news(self) -> dict[str, tuple[float, str]]:
-            news, self._news = self._news, {}
-            return news
-
-    return Board
-
-
-class BoardReader(threading.Thread):
-    """Carries news from the board to a reporter until stopped."""
-
-    def __init__(self, board: Any, tell: Callable[[str, float, str], None]) -> None:
-        super().__init__(daemon=True, name="s2l-board")
-        self._board = board
-        self._tell = tell
-        self._stopping = threading.Event()
-
-    def run(self) -> None:
-        import ray
-
-        while not self._stopping.wait(NEWS_EVERY_S):
-            try:
-                news = ray.get(self._board.news.remote(), timeout=NEWS_WAIT_S)
-            except Exception as error:  # the board is a comfort: a run goes on without it
-                print(f"progress is not shown: {error}", file=sys.stderr)
-                return
-            for key, (fraction, words) in news.items():
-                self._tell(key, fraction, words)
-
-    def stop(self) -> None:
-        """Return when the board is asked no more: Ray ends a process in which a thread still asks while it shuts down."""
-        self._stopping.set()
-        self.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from jobs.execute.limits import Gate
 from jobs.execute.units import Unit
 from jobs.graph import Node
 
@@ -20,6 +21,9 @@ class Outcome:
         busy: keys that another driver holds the lease of.
         redo: keys of stages outside the unit that turned out corrupt and must be made again.
         notes: what the user should be told, such as a stage that went to quarantine.
+        preempted: the worker was told to leave and stopped at a checkpoint; the unit goes on elsewhere.
+        unreached: the worker waited for the store in vain; what was said to it.
+        seconds: how long the worker was at it; 0 when it did not live to tell.
     """
 
     committed: tuple[str, ...] = ()
@@ -28,12 +32,21 @@ class Outcome:
     busy: tuple[str, ...] = ()
     redo: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    preempted: bool = False
+    unreached: str = ""
+    seconds: float = 0.0
 
 
 class Queue:
-    """Hands units out when all they need is committed; never one that would wait."""
+    """Hands units out when all they need is committed and the gate lets them through; never one that would wait.
 
-    def __init__(self, units: Iterable[Unit]) -> None:
+    Attributes:
+        refused: the gate kept back what could have started when it was last asked.
+    """
+
+    def __init__(self, units: Iterable[Unit], gate: Gate | None = None) -> None:
+        self.refused = False
+        self._gate = gate or Gate()
         self.waiting: dict[str, Unit] = {unit.id: unit for unit in units}
         self.running: dict[str, Unit] = {}
         self.finished: dict[str, Outcome] = {}
@@ -53,23 +66,31 @@ class Queue:
 
     def take(self, *, here: bool | None = None) -> Unit | None:
         """The next unit that can start, or None. `here` asks for units that must (or must not) run in the driver."""
+        self.refused = False
         for unit_id in self._ready:
             unit = self.waiting[unit_id]
             if here is None or unit.here == here:
+                if not self._gate.admits(unit):
+                    self.refused = True
+                    return None
                 del self._ready[unit_id], self.waiting[unit_id]
                 self.running[unit_id] = unit
+                self._gate.began(unit)
                 return unit
         return None
 
-    def give_back(self, unit_id: str) -> None:
-        """The unit's worker was lost: it may start again."""
-        self.waiting[unit_id] = self.running.pop(unit_id)
+    def give_back(self, unit_id: str, *, begun: bool = True) -> None:
+        """The unit's worker was lost, or never began it: it may start again."""
+        unit = self.running.pop(unit_id)
+        self.waiting[unit_id] = unit
         self._ready[unit_id] = None
+        self._gate.ended(unit) if begun else self._gate.returned(unit)
 
     def finish(self, unit_id: str, outcome: Outcome) -> None:
         """Note an outcome; what waited for a stage that will not come is blocked."""
         unit = self.running.pop(unit_id)
         self.finished[unit_id] = outcome
+        self._gate.ended(unit, outcome.seconds)
         for key in outcome.committed:
             self._commit(key)
         cause = next(iter(outcome.failed), "")  # none when another driver is at it: the next round looks again

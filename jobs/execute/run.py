@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from jobs.demand import missing_nodes
 from jobs.errors import OutOfReach
 from jobs.execute.backends import LocalBackend, ray_backend
+from jobs.execute.limits import Gate, Stop
+from jobs.execute.losses import Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.progress import Reporter
@@ -19,12 +21,15 @@ from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit, make_units
 from jobs.execute.warm import Scratch, run_name, scratch_of
 from jobs.graph import Node
-from jobs.ledger.failures import Failure
+from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
+from jobs.ledger.paths import Paths
+from jobs.ledger.patient import patient
 from jobs.ledger.retention import drop
 from jobs.ledger.verify import look_through
 from jobs.names import stage_names
 from jobs.plan import Plan, Trial
+from jobs.secrets import scrub
 from jobs.states import TrialState, trial_states
 
 BUSY_POLL_S = 2.0
@@ -43,12 +48,14 @@ class RunResult:
         reused: stages of the plan that were committed before or by another driver.
         failed: key -> (class, message) of stages that failed.
         states: the state of every trial at the end.
+        stopped: why it ended before all was done that it could do; None when nothing is left but what failed.
     """
 
     ran: set[str] = field(default_factory=set)
     reused: int = 0
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
     states: dict[str, TrialState] = field(default_factory=dict)
+    stopped: Stop | None = None
     seconds: float = 0.0
 
     def counts(self) -> dict[str, int]:
@@ -67,9 +74,19 @@ class _Run:
     """One run of one plan: keeps what is committed and tells trials that are complete."""
 
     def __init__(
-        self, plan: Plan, ledger: Ledger, options: RunOptions, reporter: Reporter, on_trial: Callable[[Trial, TrialState], None]
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        options: RunOptions,
+        reporter: Reporter,
+        on_trial: Callable[[Trial, TrialState], None],
+        gate: Gate | None = None,
     ) -> None:
-        self.plan, self.ledger, self.options, self.reporter, self.on_trial = plan, ledger, options, reporter, on_trial
+        self.plan, self.options, self.reporter, self.on_trial = plan, options, reporter, on_trial
+        self.policy = plan.retry
+        self.ledger = patient(ledger, self.policy.transient, say=self.tell)
+        self.halved: Mapping[str, int] = {}
+        self.gate = gate or Gate(options.limits)
         self.result = RunResult()
         self.names = stage_names(plan)
         self.inputs = {content: str(path) for content, path in plan.inputs.items()}
@@ -87,16 +104,16 @@ class _Run:
                 self._waits.setdefault(key, []).append(trial)
 
     def order_of(self, unit: Unit) -> str:
-        return WorkOrder.of(unit, self.inputs).model_dump_json()
+        return WorkOrder.of(unit, self.inputs, self.halved).model_dump_json()
 
     def note(self, unit: Unit, outcome: Outcome) -> None:
         self.result.ran.update(outcome.ran)
         self.result.failed.update({key: (found[0], found[1]) for key, found in outcome.failed.items()})
         for key in outcome.ran:
             self.result.failed.pop(key, None)
-        failed = [f"{self.names.get(key, key)}: {found[0]}: {found[1]}" for key, found in outcome.failed.items()]
+        failed = [scrub(f"{self.names.get(key, key)}: {found[0]}: {found[1]}") for key, found in outcome.failed.items()]
         for text in outcome.notes:
-            self.reporter.note(text)
+            self.tell(text)
         self.reporter.finished([self.names.get(key, key) for key in outcome.ran], failed)
         for key in outcome.committed:
             for trial in self._waits.pop(key, ()):
@@ -107,21 +124,36 @@ class _Run:
     def say(self, key: str, fraction: float, words: str) -> None:
         self.reporter.stage(self.names.get(key, key), fraction, words)
 
-    def lost(self, unit: Unit) -> Outcome:
-        """A unit that took its worker down too often becomes a failure record of its first open stage."""
+    def tell(self, text: str) -> None:
+        self.reporter.note(scrub(text))
+
+    def reach_store(self) -> None:
+        """Return when the store answers; it is waited for as long as the grid's policy says."""
+        next(iter(self.ledger.store.list(Paths.grids)), None)
+
+    def give_up(self, unit: Unit, verdict: Verdict) -> Outcome:
+        """A unit that is not tried again becomes a failure record of the stage that it was at, or of its first open one."""
         done = tuple(node.key for node in unit.nodes if self.ledger.manifest(node.kind, node.key))
-        node = next((node for node in unit.nodes if node.key not in done), None)
-        if node is None:  # it died between its last commit and its report
+        still_open = [node for node in unit.nodes if node.key not in done]
+        if not still_open:  # it died between its last commit and its report
             return Outcome(committed=done)
-        message = "the worker died each time it ran this stage (killed, or out of memory)"
+        node = next((node for node in still_open if node.key == verdict.stage), still_open[0])
         self.ledger.record_failure(
-            Failure(kind=node.kind, key=node.key, error_class="preempted", message=message, host=socket.gethostname())
+            Failure(
+                kind=node.kind,
+                key=node.key,
+                error_class=verdict.error_class,
+                message=verdict.message,
+                traceback=verdict.trace,
+                host=verdict.host or socket.gethostname(),
+                tries=verdict.tries,
+            )
         )
-        return Outcome(committed=done, failed={node.key: ("preempted", message)})
+        return Outcome(committed=done, failed={node.key: (verdict.error_class, verdict.message)})
 
     def block(self, queue: Queue) -> None:
         """A `blocked` record for the first stage of each unit that will not run, unless it has one already."""
-        known = {failure.key for failure in self.ledger.failures() if failure.error_class == "blocked"}
+        known = {failure.key for failure in newest(self.ledger.failures()).values() if failure.error_class == "blocked"}
         for unit, cause in queue.blocked.values():
             node = unit.nodes[0]
             if not cause or node.key in known:
@@ -137,19 +169,25 @@ class _Run:
 
 
 def run_plan(
-    plan: Plan, ledger: Ledger, options: RunOptions, reporter: Reporter, on_trial: Callable[[Trial, TrialState], None]
+    plan: Plan,
+    ledger: Ledger,
+    options: RunOptions,
+    reporter: Reporter,
+    on_trial: Callable[[Trial, TrialState], None],
+    gate: Gate | None = None,
 ) -> RunResult:
-    """Run what is missing and return when nothing more can run.
+    """Run what is missing and return when nothing more can run, or nothing more may.
 
     Args:
         on_trial: called in this process for every trial that is complete, failed or blocked.
+        gate: lets units through; by default one with the options' limits.
 
     Raises:
         OutOfReach: store or cluster do not answer.
         KeyboardInterrupt: the user stopped it; the ledger is whole, running again goes on.
     """
     started = time.perf_counter()
-    run = _Run(plan, ledger, options, reporter, on_trial)
+    run = _Run(plan, ledger, options, reporter, on_trial, gate)
     for node in ledger.stale(plan.nodes()):
         manifest = ledger.manifest(node.kind, node.key)
         if manifest is not None:
@@ -163,14 +201,16 @@ def run_plan(
     already = [trial for trial in plan.trials if not run._open[trial.key]]
     for trial in already:
         on_trial(trial, TrialState("done"))
+    kept = False
     if missing:
         with ExitStack() as stack:
             scratch = stack.enter_context(closing(scratch_of(run_name())))
-            _rounds(run, missing, scratch)
-    still_open = {node.key for node in _missing(plan, ledger)} if missing else set()
+            kept = _rounds(run, missing, scratch)
+    still_open = {node.key for node in _missing(plan, run.ledger)} if missing else set()
     run.result.reused = total - len(run.result.ran | still_open)
     run.result.failed = {key: found for key, found in run.result.failed.items() if key in still_open}  # not what another driver made
     run.result.states = _final_states(run, still_open)
+    run.result.stopped = _stopped(run, still_open) if kept else None
     _retain(run)
     run.result.seconds = time.perf_counter() - started
     return run.result
@@ -193,26 +233,34 @@ def _missing(plan: Plan, ledger: Ledger) -> list[Node]:
     return [node for node in plan.nodes() if node in wanted]
 
 
-def _rounds(run: _Run, missing: list[Node], scratch: Scratch) -> None:
-    """Rounds until nothing is missing but what failed: a round ends early when another driver holds leases or a parent proved corrupt."""
+def _rounds(run: _Run, missing: list[Node], scratch: Scratch) -> bool:
+    """Rounds until nothing is missing but what failed: a round ends early when another driver holds leases or a parent proved corrupt.
+
+    Returns:
+        Whether the gate kept back what was left.
+    """
     backend = LocalBackend(run, scratch) if run.options.local else ray_backend(run, scratch)
     redone: Counter[str] = Counter()
     with backend:
         while True:
-            queue = Queue(make_units(_worth_trying(run, missing)))
+            queue = Queue(make_units(_worth_trying(run, missing)), run.gate)
             while (unit := queue.take(here=True)) is not None:
                 backend.run_here(queue, unit)
             if not queue.exhausted:
                 backend.run(queue)
             run.block(queue)
+            if queue.refused or run.gate.is_closed():
+                return True
             outcomes = queue.finished.values()
             redone.update({key for outcome in outcomes for key in outcome.redo})
             _check_store_keeps(run, redone)
             busy = [key for outcome in outcomes for key in outcome.busy]
             if not busy and not any(outcome.redo for outcome in outcomes):
-                return
+                return False
             if busy and not any(outcome.ran or outcome.redo for outcome in outcomes):
                 _wait_for_one(run, busy)
+            if run.gate.is_closed():
+                return True
             missing = _missing(run.plan, run.ledger)
             run.expect(missing)
             run.reporter.again(len(missing))
@@ -221,8 +269,18 @@ def _rounds(run: _Run, missing: list[Node], scratch: Scratch) -> None:
 def _wait_for_one(run: _Run, busy: list[str]) -> None:
     """Until another driver gives one of its stages back, or is seen to be dead: workers come and go, and only who stays can tell that."""
     run.reporter.note("waiting for stages that another driver is running")
-    while not [key for key in busy if run.ledger.leases.is_free(key)]:  # all are asked, so that each one's silence is measured
+    while not run.gate.is_closed() and not [
+        key for key in busy if run.ledger.leases.is_free(key)
+    ]:  # all are asked: each one's silence counts
         time.sleep(BUSY_POLL_S)
+
+
+def _stopped(run: _Run, still_open: set[str]) -> Stop | None:
+    """What another run would do, when this one was kept from it."""
+    left = _worth_trying(run, [node for node in run.plan.nodes() if node.key in still_open])
+    if not left:
+        return None
+    return run.gate.stopped(len(left), sum(state.state == "missing" for state in run.result.states.values()))
 
 
 def _retain(run: _Run) -> None:
@@ -252,7 +310,7 @@ def _worth_trying(run: _Run, missing: list[Node]) -> list[Node]:
 
 def _final_states(run: _Run, still_open: set[str]) -> dict[str, TrialState]:
     committed = {node.key for node in run.plan.nodes()} - still_open
-    failures = {failure.key: failure for failure in run.ledger.failures()} if still_open else {}
+    failures = newest(run.ledger.failures()) if still_open else {}
     states = trial_states(run.plan, committed, failures)
     for trial in run.plan.trials:
         if states[trial.key].state in ("failed", "blocked"):

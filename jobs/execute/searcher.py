@@ -7,7 +7,6 @@ only while a unit is running; `on_trial_complete` is called by keyword; `save` m
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -26,18 +25,19 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         queue: Queue,
         order_of: Callable[[Unit], str],
         on_outcome: Callable[[Unit, Outcome], None],
-        lost: Callable[[Unit], Outcome],
-        *,
-        max_lost: int,
+        lost: Callable[[Unit, Outcome | None], Outcome | None],
     ) -> None:
+        """
+        Args:
+            lost: told of a unit whose worker is gone, or (with an outcome) waited for the store in vain; gives what became of it, or None
+                when it is to begin again.
+        """
         super().__init__(metric="committed", mode="max")
         self._queue = queue
         self._order_of = order_of
         self._on_outcome = on_outcome
         self._lost = lost
-        self._max_lost = max_lost
         self._units: dict[str, str] = {}
-        self._losses: Counter[str] = Counter()
         self.error: S2LError | None = None
 
     def suggest(self, trial_id: str) -> Any:
@@ -52,20 +52,24 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         if unit_id is None:
             return
         unit = self._queue.running[unit_id]
-        if error or not result or "outcome" not in result:
-            self._losses[unit_id] += 1
-            if self._losses[unit_id] < self._max_lost:
-                self._queue.give_back(unit_id)
-                return
-            try:
-                outcome = self._lost(unit)
-            except S2LError as caught:  # Tune would make a TuneError with a traceback of it
-                self.error = caught
-                raise
+        if result and result.get("put_off"):
+            self._queue.give_back(unit_id, begun=False)
+            return
+        given = Outcome(**json.loads(result["outcome"])) if result and "outcome" in result and not error else None
+        outcome = self._ask(unit, given) if given is None or given.unreached else given
+        if outcome is None or outcome.preempted:
+            self._queue.give_back(unit_id)
         else:
-            outcome = Outcome(**json.loads(result["outcome"]))
-        self._queue.finish(unit_id, outcome)
-        self._on_outcome(unit, outcome)
+            self._queue.finish(unit_id, outcome)
+        if outcome is not None:
+            self._on_outcome(unit, outcome)
+
+    def _ask(self, unit: Unit, outcome: Outcome | None) -> Outcome | None:
+        try:
+            return self._lost(unit, outcome)
+        except S2LError as caught:  # Tune would make a TuneError with a traceback of it
+            self.error = caught
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles the searcher beside its snapshot; ours holds the driver's queue and is of no use elsewhere

@@ -2,83 +2,58 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import Conflict, Corrupt
-from jobs.execute.failures import classify, retries
+from jobs.errors import Preempted, StoreLost
 from jobs.execute.order import WorkOrder, node_of, parse_spec
 from jobs.execute.queue import Outcome
-from jobs.execute.warm import Scratch, Warm
+from jobs.execute.tries import try_stages
+from jobs.execute.worker import Say, UnitState, Worker
 from jobs.graph import Node
-from jobs.ledger.failures import Failure
-from jobs.ledger.leases import Lease, LeaseKeeper
-from jobs.ledger.ledger import Ledger
-from jobs.ledger.manifest import Manifest
+from jobs.ledger.leases import Lease
+from jobs.secrets import scrub
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage
 
-Say = Callable[[str, float, str], None]
-"""(stage key, fraction done, a few words)"""
-
-BACKOFF_S = 2.0
-
-
-@dataclass
-class Worker:
-    """What a worker process holds from one unit to the next."""
-
-    ledger: Ledger
-    scratch: Scratch
-    leases: LeaseKeeper
-    device: str = "cpu"
-    warm: Warm = field(default_factory=Warm)
-    host: str = ""
-    gradient_checkpointing: bool = False
-    stages: str = "jobs.stages"
-    notes: list[str] = field(default_factory=list)
-
-    def close(self) -> None:
-        """Give leases and scratch folder back."""
-        self.leases.close()
-        self.scratch.close()
-
-
-@dataclass
-class _Unit:
-    """The state of one unit while it runs."""
-
-    worker: Worker
-    order: WorkOrder
-    say: Say
-    nodes: dict[str, Node] = field(default_factory=dict)
-    manifests: dict[str, Manifest] = field(default_factory=dict)
-    ran: list[str] = field(default_factory=list)
-    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
-    busy: list[str] = field(default_factory=list)
-    redo: list[str] = field(default_factory=list)
+__all__ = ["Worker", "run_order"]
 
 
 def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     """Run a unit's stages and commit each. A failed stage becomes a ledger record; its children in the unit are not tried."""
-    unit = _Unit(worker, order, say)
-    for group in _groups(order):
-        nodes = [node for node in (_node(unit, index) for index in group) if node is not None]
-        todo = [node for node in nodes if not _adopt(unit, node)]
-        if todo:
-            _run_leased(unit, todo)
+    started = time.perf_counter()
+    unit = UnitState(worker, order, say)
+    preempted, unreached = False, ""
+    try:
+        for group in _groups(order):
+            _run_group(unit, group)
+    except Preempted:
+        preempted = True
+    except StoreLost as error:  # nothing can be committed or recorded: the driver must know
+        unreached = scrub(str(error))
+    finally:
+        worker.tell = lambda words: None
     inside = [stage.key for stage in order.stages]
     committed = tuple(key for key in inside if key in unit.manifests)
-    notes = tuple(dict.fromkeys(worker.notes))
+    notes = tuple(dict.fromkeys(scrub(note) for note in worker.notes))
     worker.notes.clear()
-    return Outcome(committed, tuple(unit.ran), unit.failed, tuple(unit.busy), tuple(unit.redo), notes)
+    seconds = time.perf_counter() - started
+    return Outcome(committed, tuple(unit.ran), unit.failed, tuple(unit.busy), tuple(unit.redo), notes, preempted, unreached, seconds)
+
+
+def _run_group(unit: UnitState, group: Sequence[int]) -> None:
+    key = unit.order.stages[group[0]].key
+    unit.worker.tell = lambda words: unit.say(key, 0.0, scrub(words))
+    if unit.worker.leaving.is_set():
+        raise Preempted
+    nodes = [node for node in (_node(unit, index) for index in group) if node is not None]
+    todo = [node for node in nodes if not unit.adopt(node)]
+    if todo:
+        _run_leased(unit, todo)
 
 
 def _groups(order: WorkOrder) -> Iterator[list[int]]:
@@ -91,7 +66,7 @@ def _groups(order: WorkOrder) -> Iterator[list[int]]:
     yield from together.values()
 
 
-def _node(unit: _Unit, index: int) -> Node | None:
+def _node(unit: UnitState, index: int) -> Node | None:
     """The stage's node with its parents' manifests at hand; None when a parent is not there."""
     stage = unit.order.stages[index]
     for _, kind, key in stage.parents:
@@ -110,15 +85,7 @@ def _node(unit: _Unit, index: int) -> Node | None:
     return node
 
 
-def _adopt(unit: _Unit, node: Node) -> bool:
-    manifest = unit.worker.ledger.manifest(node.kind, node.key)
-    if manifest is None:
-        return False
-    unit.manifests[node.key] = manifest
-    return True
-
-
-def _run_leased(unit: _Unit, nodes: list[Node]) -> None:
+def _run_leased(unit: UnitState, nodes: list[Node]) -> None:
     with ExitStack() as stack:
         held: dict[str, Lease] = {}
         for node in nodes:
@@ -127,79 +94,19 @@ def _run_leased(unit: _Unit, nodes: list[Node]) -> None:
                 unit.busy.append(node.key)
                 continue
             stack.callback(unit.worker.leases.release, lease)
-            if not _adopt(unit, node):  # committed by another driver between the look and the lease
+            if not unit.adopt(node):  # committed by another driver between the look and the lease
                 held[node.key] = lease
         todo = [node for node in nodes if node.key in held]
         if todo:
-            _try(unit, todo, held)
+            try_stages(unit, todo, lambda nodes, micro_batch: _compute(unit, nodes, held, micro_batch))
 
 
-def _try(unit: _Unit, nodes: list[Node], leases: dict[str, Lease]) -> None:
-    """Compute with retries by class of failure."""
-    tries: dict[str, int] = {}
-    micro_batch: int | None = None
-    while True:
-        try:
-            _compute(unit, nodes, leases, micro_batch)
-            return
-        except Corrupt as error:
-            unit.redo.extend(key for key in _parent_keys(nodes) if _gone(unit, key))
-            unit.worker.notes.append(str(error))
-            if not unit.redo:
-                _record(unit, nodes, "data", error)
-            return
-        except Conflict as error:  # the lease was lost: another driver has taken over
-            unit.say(nodes[0].key, 0.0, f"taken over by another driver: {error}")
-            unit.busy.extend(node.key for node in nodes if node.key not in unit.manifests)
-            return
-        except Exception as error:
-            failure_class = classify(error)
-            tries[failure_class] = tries.get(failure_class, 0) + 1
-            nodes = [node for node in nodes if not _adopt(unit, node)]
-            if not nodes:
-                return
-            if tries[failure_class] > retries(failure_class):
-                if len(nodes) == 1 or failure_class == "transient":
-                    _record(unit, nodes, failure_class, error)
-                    return
-                break
-            micro_batch = _smaller(unit.worker, nodes, micro_batch) if failure_class == "oom" else micro_batch
-            unit.say(nodes[0].key, 0.0, f"{failure_class}: {_first_line(error)}; trying again")
-            if failure_class == "transient":
-                time.sleep(BACKOFF_S * 2 ** (tries[failure_class] - 1))
-    for node in nodes:  # together they fail: each alone, so that one that cannot work takes none with it
-        _try(unit, [node], leases)
-
-
-def _parent_keys(nodes: Sequence[Node]) -> set[str]:
-    return {parent.key for node in nodes for _, parent in node.parents}
-
-
-def _gone(unit: _Unit, key: str) -> bool:
-    """True when the parent we meant to read is in the ledger no more, or was made again meanwhile by another driver."""
-    manifest = unit.manifests[key]
-    if unit.worker.ledger.manifest(manifest.kind, key) != manifest:
-        del unit.manifests[key]
-        return True
-    return False
-
-
-def _smaller(worker: Worker, nodes: Sequence[Node], micro_batch: int | None) -> int:
-    training = getattr(nodes[0].spec, "training", None)
-    whole = training.batch_size if training is not None else getattr(_module(worker, nodes[0].kind), "BATCH_SIZE", 2)
-    return max(1, (micro_batch or whole) // 2)
-
-
-def _module(worker: Worker, kind: str) -> Any:
-    return importlib.import_module(f"{worker.stages}.{kind}")
-
-
-def _compute(unit: _Unit, nodes: Sequence[Node], leases: dict[str, Lease], micro_batch: int | None) -> None:
+def _compute(unit: UnitState, nodes: Sequence[Node], leases: dict[str, Lease], micro_batch: int | None) -> None:
     worker = unit.worker
     folder = worker.scratch.new("out-")
     try:
         jobs = [_job(unit, node, folder / node.key[:16], leases[node.key], micro_batch) for node in nodes]
-        module = _module(worker, nodes[0].kind)
+        module = worker.module(nodes[0].kind)
         started, clock = time.time(), time.perf_counter()
         if len(jobs) > 1:
             module.run_fused(jobs)
@@ -219,7 +126,7 @@ def _compute(unit: _Unit, nodes: Sequence[Node], leases: dict[str, Lease], micro
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _job(unit: _Unit, node: Node, out: Path, lease: Lease, micro_batch: int | None) -> StageJob:
+def _job(unit: UnitState, node: Node, out: Path, lease: Lease, micro_batch: int | None) -> StageJob:
     worker = unit.worker
     out.mkdir(parents=True)
     folders = {parent.key: worker.scratch.folder_of(unit.manifests[parent.key], worker.ledger) for _, parent in node.parents}
@@ -232,11 +139,25 @@ def _job(unit: _Unit, node: Node, out: Path, lease: Lease, micro_batch: int | No
         progress=worker.ledger.progress(node.key, lease.number),
         cache=worker.warm,
         device=worker.device,
-        say=lambda fraction, words: unit.say(node.key, fraction, words),
+        say=_telling(unit, node),
         inputs={content: Path(path) for content, path in unit.order.inputs.items()},
         micro_batch=micro_batch,
         gradient_checkpointing=worker.gradient_checkpointing,
+        checkpoint_every_s=worker.checkpoint_every_s,
+        leaving=worker.leaving.is_set,
     )
+
+
+def _telling(unit: UnitState, node: Node) -> Callable[[float, str], None]:
+    """Passes on how far a stage is. A stage that cannot resume is left there and then when the machine is taken away."""
+    resumes = bool(getattr(unit.worker.module(node.kind), "RESUMES", False))
+
+    def say(fraction: float, words: str) -> None:
+        unit.say(node.key, fraction, words)
+        if not resumes and unit.worker.leaving.is_set():
+            raise Preempted
+
+    return say
 
 
 def _made(worker: Worker, started: float, seconds: float) -> dict[str, Any]:
@@ -249,24 +170,3 @@ def _made(worker: Worker, started: float, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _record(unit: _Unit, nodes: Sequence[Node], failure_class: str, error: BaseException) -> None:
-    trace = "".join(traceback.format_exception(error))
-    for node in nodes:
-        unit.failed[node.key] = (failure_class, _first_line(error))
-        unit.worker.ledger.record_failure(
-            Failure(
-                kind=node.kind,
-                key=node.key,
-                error_class=failure_class,
-                message=str(error).strip() or type(error).__name__,
-                traceback=trace,
-                host=unit.worker.host,
-            )
-        )
-        unit.say(node.key, 0.0, f"failed ({failure_class}): {_first_line(error)}")

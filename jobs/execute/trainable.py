@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import uuid
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
 
+from jobs.execute.board import is_open
+from jobs.execute.leaving import Notice, leave, place_here, stacks_on_request
 from jobs.execute.order import WorkOrder
 from jobs.execute.stage_runner import Worker, run_order
 
+LAST_NEWS_S = 10.0
+
 _WORKER: Worker | None = None  # one per process: it outlives the trials that pass through the actor
+_NOTICE: Notice | None = None
+_STACKS = ""
 
 
 class UnitTrainable(Trainable):  # type: ignore[misc]
@@ -20,9 +28,11 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], setup: dict[str, Any] | None = None) -> None:
         from jobs.execute.worker_setup import make_worker
 
-        global _WORKER
+        global _WORKER, _NOTICE, _STACKS
         if _WORKER is None:
             _WORKER = make_worker(setup or {})
+            _NOTICE = Notice(_WORKER)
+            _STACKS = stacks_on_request(Path(_WORKER.scratch.root))
         self._order = str(config.get("order", ""))
         self._board = (setup or {}).get("board")
 
@@ -32,12 +42,31 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         assert _WORKER is not None
-        outcome = run_order(WorkOrder.model_validate_json(self._order), _WORKER, self._say)
+        assert _NOTICE is not None
+        if not is_open(self._board):  # it waited for its worker while the run was told to end
+            return {"put_off": True, "committed": 0, "done": True}
+        order, run = WorkOrder.model_validate_json(self._order), uuid.uuid4().hex
+        _NOTICE.busy = True
+        self._tell_board("begin", run, order.unit, place_here(_STACKS))
+        outcome = run_order(order, _WORKER, lambda *news: self._tell_board("tell", run, *news))
+        if _WORKER.leaving.is_set():
+            outcome = replace(outcome, preempted=True)
+        if outcome.preempted:  # the driver learns it from the board: this process will not be here to answer
+            self._leave(run, json.dumps(asdict(outcome)))
+        self._tell_board("end", run)
+        _NOTICE.busy = False
         return {"outcome": json.dumps(asdict(outcome)), "committed": len(outcome.committed), "done": True}
 
-    def _say(self, key: str, fraction: float, words: str) -> None:
+    def _leave(self, run: str, outcome: str) -> None:
+        import ray
+
         if self._board is not None:
-            self._board.tell.remote(key, fraction, words)
+            ray.get(self._board.leave.remote(run, outcome), timeout=LAST_NEWS_S)
+        leave()
+
+    def _tell_board(self, what: str, *news: Any) -> None:
+        if self._board is not None:
+            getattr(self._board, what).remote(*news)
 
     def cleanup(self) -> None:
         """The actor ends: what this host fetched is removed with the last worker that used it."""

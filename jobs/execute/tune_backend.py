@@ -12,9 +12,6 @@ from typing import Any
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
 
-MAX_LOST = 3
-"""How often a unit may lose its worker in one run before it counts as a failure of its own."""
-
 
 class TuneBackend:
     """Runs a queue's units in actors that Tune reuses.
@@ -34,12 +31,14 @@ class TuneBackend:
         self.gpu_share = gpu_share
         self.temp = temp
 
-    def run(self, queue: Queue, on_outcome: Callable[[Unit, Outcome], None], lost: Callable[[Unit], Outcome]) -> None:
+    def run(
+        self, queue: Queue, on_outcome: Callable[[Unit, Outcome], None], lost: Callable[[Unit, Outcome | None], Outcome | None]
+    ) -> None:
         """Run until nothing more can start.
 
         Args:
             on_outcome: called in this process after each unit.
-            lost: makes the outcome of a unit whose worker died MAX_LOST times.
+            lost: says what became of a unit whose worker is gone (`ReadySearcher`).
         """
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
@@ -48,7 +47,8 @@ class TuneBackend:
         os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "0")
         os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost worker is told by us, in a line
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from ray import tune
@@ -57,7 +57,7 @@ class TuneBackend:
             from jobs.execute.trainable import UnitTrainable
 
             share = self.gpu_share
-            searcher = ReadySearcher(queue, self.order_of, on_outcome, lost, max_lost=MAX_LOST)
+            searcher = ReadySearcher(queue, self.order_of, on_outcome, lost)
             trainable = tune.with_resources(
                 tune.with_parameters(UnitTrainable, setup=self.setup),
                 lambda _config: tune.PlacementGroupFactory([{"CPU": 1, "GPU": share}]),

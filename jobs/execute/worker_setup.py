@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from typing import Any
 
 from jobs.errors import InputError
@@ -11,6 +12,9 @@ from jobs.execute.stage_runner import Worker
 from jobs.execute.warm import scratch_of
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
+from jobs.ledger.patient import patient
+from jobs.policy import RetryPolicy
+from jobs.stages.contract import CHECKPOINT_EVERY_S
 from jobs.store.open import open_store
 
 
@@ -31,12 +35,18 @@ def make_worker(setup: dict[str, Any]) -> Worker:
 
     Args:
         setup: `store` (URL), `scratch` (its name on every host), `gpu_share` (GPUs of one unit; None: a whole one where there is one),
-            `gradient_checkpointing`, `stages` (package).
+            `gradient_checkpointing`, `stages` (package), `retry` (a RetryPolicy as JSON), `micro_batch`, `checkpoint_every_s`.
     """
     pin_threads()
     notes: list[str] = []
-    ledger = Ledger(open_store(setup["store"]), notice=notes.append)
-    return Worker(
+    policy, leaving = RetryPolicy.model_validate(setup.get("retry") or {}), threading.Event()
+    ledger = patient(
+        Ledger(open_store(setup["store"]), notice=notes.append),
+        policy.transient,
+        say=lambda words: worker.tell(words),
+        sleep=lambda seconds: worker.pause(seconds),
+    )
+    worker = Worker(
         ledger=ledger,
         scratch=scratch_of(str(setup["scratch"])),
         leases=LeaseKeeper(ledger.leases, notice=notes.append),
@@ -45,7 +55,12 @@ def make_worker(setup: dict[str, Any]) -> Worker:
         gradient_checkpointing=bool(setup.get("gradient_checkpointing", False)),
         stages=str(setup.get("stages", "jobs.stages")),
         notes=notes,
+        policy=policy,
+        micro_batch=setup.get("micro_batch"),
+        checkpoint_every_s=float(setup.get("checkpoint_every_s", CHECKPOINT_EVERY_S)),
+        leaving=leaving,
     )
+    return worker
 
 
 def pick_device(gpu_share: float | None) -> str:

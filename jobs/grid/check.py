@@ -11,9 +11,11 @@ from jobs.grid.applies import lacking
 from jobs.grid.document import Document
 from jobs.grid.messages import listed, show, unknown
 from jobs.grid.model import FIELDS, LIST_FIELDS, REQUIRED, Grid, Named, Point, label, place
+from jobs.grid.read_spec import read_spec
 from jobs.grid.values import read_value
+from jobs.policy import RetryPolicy
 
-SECTIONS = ("name", "fixed", "axes", "zip", "by_method", "when", "include", "exclude", "profiles")
+SECTIONS = ("name", "fixed", "axes", "zip", "by_method", "when", "include", "exclude", "retry", "profiles")
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 SYNONYMS = {
     "learning_rate": "lr",
@@ -60,6 +62,7 @@ class _Checker:
             include=tuple(self._points(top, "include")),
             exclude=tuple(self._points(top, "exclude")),
             by_method=self._by_method(top),
+            retry=self._retry(top),
             document=top,
             lines=self.document.lines,
             overridden=overridden,
@@ -161,6 +164,17 @@ class _Checker:
             if not isinstance(point, dict) or not point:
                 raise self.error((section, number), f"got {show(point)}; an {section} point is a mapping of settings to values")
             yield {name: self._one_or_many(name, raw, (section, number, name)) for name, raw in point.items()}
+
+    def _retry(self, top: Mapping[str, Any]) -> RetryPolicy:
+        policies = {}
+        for name, raw in self._mapping(top, "retry").items():
+            if name not in RetryPolicy.model_fields:
+                raise self.error(("retry", name), unknown("class of failure", name, RetryPolicy.model_fields))
+            try:
+                policies[name] = read_spec(type(getattr(RetryPolicy(), name)), raw, name)
+            except ValueError as error:
+                raise self.error(("retry", name), str(error)) from None
+        return RetryPolicy(**policies)
 
     # --- values ---
 

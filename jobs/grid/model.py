@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 from jobs.grid.captions import CaptionSetting
 from jobs.grid.choose import GridAttack
+from jobs.policy import RetryPolicy
 from s2l_core.specs.adapters import AdapterSpec, Layers, Token
 from s2l_core.specs.base import Spec
 from s2l_core.specs.defences import DefenceSpec
@@ -244,6 +245,7 @@ class Grid:
         when: field -> {field: values}; where it does not hold, the field is absent.
         include, exclude: partial points, field -> values.
         by_method: a method's label -> field -> value for its points.
+        retry: what is tried again, and how often; no part of any key.
         document: the grid as a JSON value, after its profile and `--set`.
         lines: path in the document -> line of the file, or the `--set` option it came from.
         overridden: the `--set` arguments.
@@ -258,6 +260,7 @@ class Grid:
     include: tuple[dict[str, tuple[Any, ...]], ...] = ()
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
     by_method: dict[str, dict[str, Any]] = field(default_factory=dict)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     document: dict[str, Any] = field(default_factory=dict)
     lines: Mapping[tuple[str | int, ...], int | str] = field(default_factory=dict)
     overridden: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from jobs.grid.model import LIST_FIELDS, ExtractionSettings, FidelityFeatures, M
 from jobs.grid.presets import DEFENCES, METHODS, PROMPTS, PUBLISHED_EPOCHS
 from jobs.grid.read_method import trains
 from jobs.grid.read_spec import kinds_of
+from jobs.policy import RetryPolicy
 from s2l_core.specs.adapters import AdapterSpec
 from s2l_core.specs.attacks import ATTACK_PRESETS
 from s2l_core.specs.base import Spec
@@ -52,6 +53,7 @@ exclude:                                 # points left out of the product
 | `when` | setting -> {setting: value or list}. Where it does not hold, the setting is absent (its default) and multiplies nothing |
 | `include` | a list of points that are added, also where `exclude` would drop them; a value may be a list |
 | `exclude` | a list of partial points that are left out of the product |
+| `retry` | class of failure -> {setting: value}: what is tried again (see Retry); no part of any key |
 | `profiles` | name -> sections of these kinds, laid over the grid's: the grid in several sizes (see Profiles) |
 
 Points that are written twice are an error. Points that are written differently but mean the same (a seed, where nothing is trained)
@@ -88,7 +90,18 @@ caption as it is. Where the autoencoder is trained, an attack takes latents from
 def reference() -> str:
     """The page as Markdown."""
     lists = ", ".join(f"`{name}`" for name in sorted(LIST_FIELDS))
-    sections = [_profiles(), _settings(), _methods(), _attacks(), _prompts(), _defences(), _features(), _extraction(), _memorisation()]
+    sections = [
+        _profiles(),
+        _settings(),
+        _methods(),
+        _attacks(),
+        _prompts(),
+        _defences(),
+        _features(),
+        _extraction(),
+        _memorisation(),
+        _retry(),
+    ]
     return "\n".join([_HEAD.replace("@LISTS@", lists), *("\n".join(section) + "\n" for section in sections)]).rstrip("\n") + "\n"
 
 
@@ -157,6 +170,16 @@ def _memorisation() -> Iterator[str]:
     yield "## Memorisation\n\nHow strongly a model knows a name; the definition is in [attacks.md](attacks.md#prompts-that-were-memorised)."
     yield f"`default`, or a mapping: {_fields(MemorisationSpec)}. Every prompt holds `{{name}}`; `controls` are names that the model"
     yield "never saw, and the default ones get as many words as the domain's name has."
+
+
+def _retry() -> Iterator[str]:
+    yield "## Retry\n\nHow often each class of failure is tried within one run, the first try included: `retry: {oom: {tries: 2}, hung:"
+    yield "{after_s: 900}}`. It changes no key and no result; the classes are explained in [failures.md](failures.md)."
+    yield "\n| class | settings | what it is |\n|---|---|---|"
+    for name, info in RetryPolicy.model_fields.items():
+        cls = type(info.default)
+        yield f"| `{name}` | {_fields(cls)} | {' '.join((cls.__doc__ or '').split())} |"
+    yield "\n`configuration` and `data` errors are never tried again: they would fail in the same way."
 
 
 def _kinds(title: str, union: Any) -> Iterator[str]:

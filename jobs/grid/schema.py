@@ -13,6 +13,7 @@ from jobs.grid.profile import LAID_OVER
 from jobs.grid.read_defence import NONE as NO_DEFENCE
 from jobs.grid.read_fidelity import NONE
 from jobs.grid.read_memorisation import DEFAULT
+from jobs.policy import RetryPolicy
 from s2l_core.specs.attacks import ATTACK_PRESETS
 from s2l_core.specs.fidelity import FEATURE_PRESETS
 
@@ -35,6 +36,7 @@ _WORDS = {
     "when": "Where a setting applies; elsewhere it is absent.",
     "include": "Points added to the product; settings not named take all the grid's values.",
     "exclude": "Points left out of the product.",
+    "retry": "What is tried again, and how often; no part of any key.",
     "profiles": "The grid in several sizes: sections that are laid over it. The first is the default.",
 }
 
@@ -61,6 +63,7 @@ def grid_schema() -> dict[str, Any]:
         "when": _object(dict.fromkeys(settings, some)),
         "include": {"type": "array", "items": some},
         "exclude": {"type": "array", "items": some},
+        "retry": _retry(defs),
     }
     laid_over = _object({name: sections[name] for name in LAID_OVER})
     sections["profiles"] = {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/profile"}}
@@ -74,6 +77,13 @@ def grid_schema() -> dict[str, Any]:
         "properties": {name: {"description": _WORDS[name], **sections[name]} for name in SECTIONS},
         "$defs": defs,
     }
+
+
+def _retry(defs: dict[str, Any]) -> dict[str, Any]:
+    """The section `retry`; adds its classes to the definitions."""
+    schema = RetryPolicy.model_json_schema(ref_template="#/$defs/{model}")
+    defs.update(schema.pop("$defs"))
+    return {name: value for name, value in schema.items() if name in ("type", "properties", "additionalProperties")}
 
 
 def _field(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from s2l_core.specs.attacks import AttackSpec, PIAAttack, SecMIAttack, SecMINNsA
 
 MAX_HEADER_BYTES = 100_000_000
 WORD_END = "</w>"
-_OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What old autoencoder files call the projections of their attention; diffusers renames them when it loads one."""
 
 
@@ -99,7 +99,7 @@ class ModelFolder:
                 layer, _, last = name.rpartition(".")
                 if last == "weight" and len(shape) in (2, 4) and not layer.endswith("embedding"):
                     before, _, own = layer.rpartition(".")
-                    yield f"{before}.{_OLD_NAMES[own]}" if part == "vae" and own in _OLD_NAMES else layer, min(shape[0], prod(shape[1:]))
+                    yield f"{before}.{OLD_NAMES[own]}" if part == "vae" and own in OLD_NAMES else layer, min(shape[0], prod(shape[1:]))
 
     @cached_property
     def _vocabulary(self) -> frozenset[str] | None:

@@ -59,6 +59,9 @@ class Leases:
 
     A lease runs out when its observer has seen no heartbeat for `ttl` seconds on its own clock, so that clocks may differ;
     a holder that is known to be dead is followed at once.
+
+    Args:
+        at_once: the same store for renewals and releases, which come round again or run out; a store that waits would hold them up.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class Leases:
         ttl: float = DEFAULT_TTL_S,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        at_once: ObjectStore | None = None,
     ) -> None:
         self.ttl = ttl
         self._store = store
+        self._at_once = at_once or store
         self._clock = clock
         self._wall = wall
         self._seen: dict[str, tuple[str, float]] = {}
@@ -94,13 +99,36 @@ class Leases:
             jobs.errors.Conflict: another driver has taken over.
         """
         record = lease.record.model_copy(update={"beat": lease.record.beat + 1})
-        tag = self._store.replace(Paths.lease(lease.key), record.to_bytes(), lease.tag, durable=False)
+        name, data = Paths.lease(lease.key), record.to_bytes()
+        try:
+            tag = self._at_once.replace(name, data, lease.tag, durable=False)
+        except Conflict:
+            tag = self._at_once.replace(name, data, self._own_tag(lease), durable=False)
         return Lease(lease.key, lease.number, record, tag)
+
+    def _own_tag(self, lease: Lease) -> str:
+        """The tag of our own record as an earlier renewal left it whose answer was lost.
+
+        Raises:
+            jobs.errors.Conflict: the record is another's, or gone.
+        """
+        try:
+            stored = self._at_once.get(Paths.lease(lease.key))
+        except NotFound:
+            raise Conflict(f"the lease of {lease.key} is gone") from None
+        record = _parse(stored)
+        if record is None or record.holder != lease.record.holder:
+            raise Conflict(f"another driver has taken over {lease.key}")
+        return stored.tag
 
     def release(self, lease: Lease) -> None:
         """Give the lease back; one that another driver has taken over stays theirs."""
         with contextlib.suppress(Conflict):
-            self._store.delete(Paths.lease(lease.key), lease.tag)
+            self._at_once.delete(Paths.lease(lease.key), lease.tag)
+
+    def forget_silence(self) -> None:
+        """Measure every holder's silence anew: while the store was away nobody could be heard."""
+        self._seen.clear()
 
     def held(self) -> dict[str, LeaseRecord]:
         """Key -> record of every lease there is; some may have run out."""

@@ -18,6 +18,7 @@ from jobs.ledger.manifest import Manifest, Parent, Payload, code_version, digest
 from jobs.ledger.paths import Paths
 from jobs.ledger.progress import StoredProgress
 from jobs.ledger.quarantine import Quarantine
+from jobs.ledger.registry import registered_grids
 from jobs.store.probe import probe
 from jobs.store.protocol import ObjectStore
 
@@ -88,11 +89,11 @@ class Ledger:
             The winner's manifest: ours, or that of whoever was first.
         """
         ours = _manifest_of(node, payloads_in(folder), parents, made)
-        for payload in ours.payloads:
-            self._put_blob(payload, folder / payload.name)
+        found = [payload for payload in ours.payloads if not self._put_blob(payload, folder / payload.name)]
         for _ in range(_COMMIT_TRIES):
             winner = self._create(ours) or self.manifest(ours.kind, ours.key)
             if winner is not None:
+                self._put_back(found, folder)
                 if winner is not ours:
                     self._adopt(ours, winner)
                 self._forget_progress(ours.key)
@@ -159,6 +160,9 @@ class Ledger:
         """Every failed attempt on record, by kind, key and attempt."""
         return self._failures.all()
 
+    def mark_tried_again(self, failure: Failure) -> None:
+        self._failures.mark_tried_again(failure)
+
     def clear_failures(self, kind: str, key: str) -> None:
         self._failures.clear(kind, key)
 
@@ -174,8 +178,11 @@ class Ledger:
 
     def grids(self) -> list[dict[str, Any]]:
         """Documents of all registered grids, by name and key."""
-        names = sorted(entry.name for entry in self.store.list(Paths.grids))
-        return [document for name in names if (document := self._grid(name)) is not None]
+        grids = registered_grids(self.store)
+        for grid in grids:
+            if grid.document is None:
+                self.notice(f"{grid.place} is no grid's document; ignored")
+        return [grid.document for grid in grids if grid.document is not None]
 
     def progress(self, key: str, fence: int) -> StoredProgress:
         """Resumable checkpoints of a stage for the holder of the lease with that number."""
@@ -191,23 +198,20 @@ class Ledger:
 
     # --- inside ---
 
-    def _grid(self, name: str) -> dict[str, Any] | None:
-        try:
-            document = json.loads(self.store.get(name).data)
-        except ValueError:
-            document = None
-        if isinstance(document, dict):
-            return document
-        self.notice(f"{name} is no grid's document; ignored")
-        return None
-
-    def _put_blob(self, payload: Payload, path: Path) -> None:
-        """Make sure that the blob is there, whole: one that lies there already may be what a failing disk left."""
+    def _put_blob(self, payload: Payload, path: Path) -> bool:
+        """Make sure that the blob is there, whole: one that lies there already may be what a failing disk left. False when it was there."""
         name = Paths.blob(payload.sha256)
         if self.store.size(name) == payload.size and self._is_whole(payload):
-            return
+            return False
         self.store.put_file(name, path)
         self.store.delete(Paths.dropped(payload.sha256))  # if it was dropped, it is here again, and may not get lost unseen
+        return True
+
+    def _put_back(self, found: Iterable[Payload], folder: Path) -> None:
+        """Blobs that lay there before the manifest named them: `gc` may have taken one as nobody's in between."""
+        for payload in found:
+            if self.store.size(Paths.blob(payload.sha256)) is None:
+                self.store.put_file(Paths.blob(payload.sha256), folder / payload.name)
 
     def _is_whole(self, payload: Payload) -> bool:
         digest = hashlib.sha256()

@@ -15,8 +15,10 @@ class Paths:
     failures = "failures/"
     grids = "grids/"
     leases = "leases/"
+    progress = "progress/"
     quarantine = "quarantine/"
     drops = "dropped/"
+    runs = "runs/"
 
     @staticmethod
     def blob(sha256: str) -> str:
@@ -45,6 +47,15 @@ class Paths:
     @staticmethod
     def grid(name: str, grid_key: str) -> str:
         return f"grids/{name}/{grid_key}.json"
+
+    @staticmethod
+    def runs_of(grid: str) -> str:
+        return f"runs/{grid}/"
+
+    @staticmethod
+    def run_file(grid: str, run: str, what: str) -> str:
+        """What is known of one run: `run` (who runs), `asked` (what its driver is to do), `log`, `order` (what a detached one runs)."""
+        return f"runs/{grid}/{run}/{what}.json"
 
     @staticmethod
     def lease(key: str) -> str:

@@ -59,7 +59,7 @@ def verify(ledger: Ledger, repair: bool = False, say: Say = lambda fraction, wor
     Raises:
         jobs.errors.InputError: the store was written by a newer S2L.
     """
-    manifests, problems = _read_manifests(ledger.store)
+    manifests, problems = read_manifests(ledger.store, [entry.name for entry in ledger.store.list(Paths.manifests)])
     uses: dict[str, list[_Use]] = defaultdict(list)
     for manifest in manifests:
         for payload in manifest.payloads:
@@ -109,8 +109,12 @@ def _spoiled(store: ObjectStore, orphans: Iterable[str], sizes: dict[str, int]) 
             yield Problem("", "", f"{name}: {what}; no manifest names it", name)
 
 
-def _read_manifests(store: ObjectStore) -> tuple[list[Manifest], list[Problem]]:
-    names = [entry.name for entry in store.list(Paths.manifests)]
+def read_manifests(store: ObjectStore, names: Iterable[str]) -> tuple[list[Manifest], list[Problem]]:
+    """The manifests of these names, and what is wrong with those that are none; one that is gone by now is left out.
+
+    Raises:
+        jobs.errors.InputError: written by a newer S2L.
+    """
     manifests: list[Manifest] = []
     problems: list[Problem] = []
     for found in _in_threads(lambda name: _read_manifest(store, name), names):

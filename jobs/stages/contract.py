@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 from jobs.stages.specs import StageSpec
 
 T = TypeVar("T")
+CHECKPOINT_EVERY_S = 60.0
+"""How often a stage that can resume keeps a checkpoint, unless the user says otherwise."""
 
 
 class Progress(Protocol):
@@ -50,6 +52,8 @@ class StageJob:
         inputs: content hash -> local path, for `data` and `base` stages that read a folder of the user's.
         micro_batch: cut the effective batch into pieces of this size (after an out-of-memory); None: whole.
         gradient_checkpointing: hold less in memory while training, and compute more; the same result.
+        checkpoint_every_s: how often a stage that can resume keeps a checkpoint.
+        leaving: asks whether the machine is about to be taken away; a stage that can resume keeps a checkpoint at once then.
         made: facts about this make for the manifest's `made` (the micro-batch that ran, for example); no part of the digest.
     """
 
@@ -64,6 +68,8 @@ class StageJob:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     micro_batch: int | None = None
     gradient_checkpointing: bool = False
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    leaving: Callable[[], bool] = lambda: False
     made: dict[str, Any] = field(default_factory=dict)
 
     def folder(self, role: str) -> Path:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jobs.stages.sp import run
+from jobs.stages.sp import RESUMES, run
 
-__all__ = ["run"]
+__all__ = ["RESUMES", "run"]

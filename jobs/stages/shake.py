@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import cast
 
 from jobs.errors import InputError
-from jobs.stages.contract import Progress, StageJob
+from jobs.stages.checkpoints import Checkpoints
+from jobs.stages.contract import StageJob
 from jobs.stages.models import load_base
 from jobs.stages.specs import ShakeStage
 from s2l_core.adapters import attach_saved, save
@@ -18,27 +18,9 @@ from s2l_core.images import ImageRecord, read_images
 from s2l_core.shake import shake
 from s2l_core.specs.adapters import Module, changed_modules
 
-CHECKPOINT_S = 10.0
 DEFENCE = "defence.json"
-
-
-class TimedCheckpoint:
-    """Progress of the stage, saved when enough work would be lost without it."""
-
-    def __init__(self, progress: Progress, every_s: float) -> None:
-        self._progress = progress
-        self._every_s = every_s
-        self._saved = time.monotonic()
-
-    def load(self, into: Path) -> bool:
-        return self._progress.load(into)
-
-    def save(self, folder: Path) -> None:
-        self._progress.save(folder)
-        self._saved = time.monotonic()
-
-    def due(self, step: int) -> bool:
-        return time.monotonic() - self._saved >= self._every_s
+RESUMES = True
+"""In the middle of a fit; noise begins anew, and takes seconds."""
 
 
 def run(job: StageJob) -> None:
@@ -64,7 +46,7 @@ def run(job: StageJob) -> None:
         match_norms=_lengths(model, job.folder("match"), spec) if job.has("match") else None,
         micro_batch=job.micro_batch,
         gradient_checkpointing=job.gradient_checkpointing,
-        checkpoint=TimedCheckpoint(job.progress, CHECKPOINT_S),
+        checkpoint=Checkpoints(job),
         say=job.say,
     )
     with shaken.on:

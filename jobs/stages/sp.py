@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from jobs.errors import InputError
+from jobs.stages.checkpoints import Checkpoints
 from jobs.stages.contract import StageJob
 from jobs.stages.models import load_base
 from jobs.stages.rejected import FILE as REJECTED
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from s2l_core.safety import SafetyChecker
 
 BATCH_SIZE = 16
-CHECKPOINT_S = 15.0
-CHECKPOINT_SHARE = 0.05
-"""At most this share of the time goes into checkpoints, which grow with the set."""
+RESUMES = True
+"""In the middle of a set."""
 IMAGES, REJECTED_SO_FAR = "images.parquet", "rejected-so-far.json"
 
 
@@ -70,7 +69,7 @@ def _draw(job: StageJob, synthesis: SynthesisSpec, checker: SafetyChecker | None
     model = load_base(job)
     drawn = _load(job)
     together = min(BATCH_SIZE, job.micro_batch or BATCH_SIZE)
-    due = time.monotonic() + CHECKPOINT_S
+    checkpoints = Checkpoints(job)
     with attached(model, job.folder("shake") if job.has("shake") else None):
         while drawn.next < synthesis.images:
             stop = min(drawn.next + BATCH_SIZE, synthesis.images)
@@ -81,8 +80,8 @@ def _draw(job: StageJob, synthesis: SynthesisSpec, checker: SafetyChecker | None
             drawn.records.extend(batch)
             drawn.rejected.extend(rejected)
             job.say(stop / synthesis.images, f"{stop} of {synthesis.images} images{_and_rejected(drawn)}")
-            if time.monotonic() > due and stop < synthesis.images:
-                due = _save(job, drawn)
+            if stop < synthesis.images and checkpoints.due():
+                _save(checkpoints, job.out.parent, drawn)
     job.made["batch_size"] = together
     return drawn
 
@@ -114,15 +113,11 @@ def _load(job: StageJob) -> Drawn:
         shutil.rmtree(folder)
 
 
-def _save(job: StageJob, drawn: Drawn) -> float:
-    """Keep a checkpoint; returns when the next one is due."""
-    started = time.monotonic()
-    folder = Path(tempfile.mkdtemp(dir=job.out.parent))
+def _save(checkpoints: Checkpoints, scratch: Path, drawn: Drawn) -> None:
+    folder = Path(tempfile.mkdtemp(dir=scratch))
     try:
         write_images(folder / IMAGES, drawn.records)
         (folder / REJECTED_SO_FAR).write_text(json.dumps(drawn.rejected), encoding="utf-8")
-        job.progress.save(folder)
+        checkpoints.save(folder)
     finally:
         shutil.rmtree(folder)
-    now = time.monotonic()
-    return now + max(CHECKPOINT_S, (now - started) / CHECKPOINT_SHARE)

@@ -9,16 +9,16 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import AlreadyExists, Conflict, InputError, NotFound, OutOfReach
-from jobs.store.protocol import Entry, Stored, checked_name, checked_prefix
+from jobs.store.protocol import Entry, Stored, Unfinished, checked_name, checked_prefix
 
 _CHUNK = 1 << 20
 _LOCKS = 64
 _STALE_PART_S = 24 * 3600
+_LASTING = {errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EROFS}
 _HINTS = {
     errno.EACCES: "check who may read and write the folder",
     errno.EPERM: "the file system must allow hard links; choose another folder, or an s3:// store",
@@ -109,6 +109,7 @@ class FolderStore:
         with _translated(name, self.url), self._locked(name):
             _link(source, target)
             source.unlink(missing_ok=True)
+            os.utime(target)  # its age is that of its name, as in a bucket
 
     def delete(self, name: str, tag: str | None = None) -> None:
         path = self._path(name)
@@ -165,12 +166,17 @@ class FolderStore:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.mkdir(exist_ok=True)
 
-    def sweep(self) -> int:
-        """Remove what killed writers left unfinished more than a day ago; returns how many files."""
-        old = [path for path in self._parts.glob("*") if time.time() - path.stat().st_mtime > _STALE_PART_S]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Files in `.part/`: what is being written, and what killed writers left."""
+        with _translated(".part", self.url), contextlib.suppress(FileNotFoundError):
+            for part in list(self._parts.iterdir()):
+                with contextlib.suppress(FileNotFoundError):  # got its name while we look
+                    found = part.stat()
+                    yield Unfinished("", part.name, found.st_size, found.st_mtime)
+
+    def abandon(self, found: Unfinished) -> None:
+        with _translated(found.id, self.url):
+            (self._parts / checked_name(found.id)).unlink(missing_ok=True)
 
 
 def _tag(data: bytes) -> str:
@@ -199,7 +205,8 @@ def _walk(folder: str, prefix: str) -> Iterator[Entry]:
                 yield from _walk(entry.path, f"{prefix}{entry.name}/")
                 continue
             with contextlib.suppress(FileNotFoundError):  # deleted while we list
-                yield Entry(prefix + entry.name, entry.stat().st_size)
+                now = entry.stat()
+                yield Entry(prefix + entry.name, now.st_size, now.st_mtime)
 
 
 @contextlib.contextmanager
@@ -213,4 +220,5 @@ def _translated(name: str, url: str) -> Iterator[None]:
         raise AlreadyExists(f"the store {url} has {name} already") from None
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "check the folder and run again")
-        raise OutOfReach(f"the store {url} cannot be used: {error.strerror or error} at {name}; {hint}") from error
+        told = f"the store {url} cannot be used: {error.strerror or error} at {name}; {hint}"
+        raise OutOfReach(told, passing=error.errno not in _LASTING) from error

@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from jobs.errors import InputError
 from jobs.store.folder import FolderStore
+from jobs.store.key import key_from_environment
+from jobs.store.plain import PlainStore
 from jobs.store.protocol import ObjectStore, checked_name
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -15,9 +17,24 @@ _EXPECTED = "expected a folder, file:///absolute/folder or s3://bucket/prefix"
 
 
 def open_store(url: str) -> ObjectStore:
-    """The store at a folder, `file://` or `s3://bucket/prefix`. Nothing is read or written yet.
+    """The store at a folder, `file://` or `s3://bucket/prefix`, encrypted when the environment holds a key. Nothing is read or written yet.
 
     Endpoint, credentials and region of S3 come from the usual AWS variables and roles alone.
+
+    Raises:
+        jobs.errors.InputError: the text names no store, or what is set as a key is none.
+    """
+    bare = open_bare(url)
+    key = key_from_environment()
+    if key is None:
+        return PlainStore(bare)
+    from jobs.store.encrypted import EncryptedStore
+
+    return EncryptedStore(bare, key)
+
+
+def open_bare(url: str) -> ObjectStore:
+    """The objects as they lie there, whether they are encrypted or not. For looking at a store from outside; the ledger never does.
 
     Raises:
         jobs.errors.InputError: the text names no store.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jobs.errors import InputError
 
@@ -23,10 +23,25 @@ class Stored:
 
 
 class Entry(NamedTuple):
-    """One line of a listing: name and size in bytes."""
+    """One line of a listing: name, size in bytes, and when it got this name: seconds since 1970 by the store's own clock."""
 
     name: str
     size: int
+    modified: float
+
+
+class Unfinished(NamedTuple):
+    """What a writer that was killed left in a store, in no listing: parts of an upload, or a file that has no name yet.
+
+    Attributes:
+        name: the object that was to be, where that is known.
+        id: what `abandon` finds it by.
+    """
+
+    name: str
+    id: str
+    size: int
+    modified: float
 
 
 class ObjectStore(Protocol):
@@ -100,6 +115,19 @@ class ObjectStore(Protocol):
         Raises:
             jobs.errors.Conflict: the object carries another tag.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsUnfinished(Protocol):
+    """A store that can tell what killed writers left. A port of its own: only `s2l gc` asks for it, and a store need not have it."""
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What was begun and has no name yet, of living writers too: their age tells."""
+        ...
+
+    def abandon(self, found: Unfinished) -> None:
+        """Remove it. One that is gone or finished by now is fine."""
         ...
 
 

@@ -19,13 +19,14 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from jobs.errors import AlreadyExists, Conflict, NotFound, OutOfReach
-from jobs.store.protocol import Entry, Stored, checked_name, checked_prefix
+from jobs.errors import AlreadyExists, Conflict, InputError, NotFound, OutOfReach
+from jobs.store.protocol import Entry, Stored, Unfinished, checked_name, checked_prefix
 
 T = TypeVar("T")
 _CHUNK = 1 << 20
 _TRIES = 6
-_MISSING = {"404", "NoSuchKey", "NotFound"}
+_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+_MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _LOST = {"412", "PreconditionFailed"}
 _AGAIN = {
     "409",
@@ -38,10 +39,14 @@ _AGAIN = {
     "ServiceUnavailable",
     "RequestTimeout",
 }
+_MAY_NOT = (
+    "these credentials may not do that: to run, the bucket must allow list, get, put and delete; "
+    "a key that may only read is enough for plan, status, results, report and verify"
+)
 _HINTS = {
     "NoSuchBucket": "the bucket does not exist: check its name and AWS_ENDPOINT_URL_S3, or make it (aws s3 mb s3://NAME)",
-    "AccessDenied": "these credentials may not do that: the bucket must allow list, get, put and delete",
-    "403": "these credentials may not do that: the bucket must allow list, get, put and delete",
+    "AccessDenied": _MAY_NOT,
+    "403": _MAY_NOT,
     "InvalidAccessKeyId": "the server does not know AWS_ACCESS_KEY_ID: check the credentials and AWS_ENDPOINT_URL_S3",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit AWS_ACCESS_KEY_ID",
     "ExpiredToken": "the session token has expired: get a new one",
@@ -54,7 +59,8 @@ _HINTS = {
 class S3Store:
     """Objects under a prefix of a bucket. A tag is the object's ETag.
 
-    Endpoint, credentials and region come from the AWS variables, files and roles that boto3 reads.
+    Endpoint, credentials and region come from the AWS variables, files and roles that boto3 reads. Whether the server is to encrypt
+    what is written, which no AWS variable says, from S2L_S3_SSE and S2L_S3_SSE_KMS_KEY_ID.
     """
 
     def __init__(self, bucket: str, prefix: str = "") -> None:
@@ -62,6 +68,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._client: Any = _client()
+        self._encrypted = _encryption()
         self._reached = False
 
     def get(self, name: str) -> Stored:
@@ -103,7 +110,7 @@ class S3Store:
         while True:
             page = self._call(prefix, lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=start, **token))  # noqa: B023
             for item in page.get("Contents", ()):
-                yield Entry(item["Key"][len(self._prefix) :], item["Size"])
+                yield Entry(item["Key"][len(self._prefix) :], item["Size"], item["LastModified"].timestamp())
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -125,7 +132,7 @@ class S3Store:
 
         def upload() -> None:
             with path.open("rb") as file:
-                self._client.upload_fileobj(file, self._bucket, key)  # in parts, several at once, when it is large
+                self._client.upload_fileobj(file, self._bucket, key, ExtraArgs=self._encrypted)  # in parts, when it is large
 
         self._call(name, upload)
 
@@ -133,7 +140,7 @@ class S3Store:
         if self.size(to) is not None:
             raise AlreadyExists(f"the store {self.url} has {to} already")
         source = {"Bucket": self._bucket, "Key": self._key(name)}
-        self._call(name, lambda: self._client.copy(source, self._bucket, self._key(to)))
+        self._call(name, lambda: self._client.copy(source, self._bucket, self._key(to), ExtraArgs=self._encrypted))
         self.delete(name)
 
     def delete(self, name: str, tag: str | None = None) -> None:
@@ -144,6 +151,27 @@ class S3Store:
             return
         except _LostError:
             raise Conflict(f"{name} in {self.url} changed since it was read") from None
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Multipart uploads that were begun and neither completed nor aborted; a bucket bills their parts and lists them nowhere else."""
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call("", lambda: self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix, **page))  # noqa: B023
+            for upload in answer.get("Uploads", ()):
+                where = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                name = upload["Key"][len(self._prefix) :]
+                with contextlib.suppress(NotFound):
+                    parts = self._call(name, lambda: self._client.list_parts(**where))  # noqa: B023
+                    size = sum(part["Size"] for part in parts.get("Parts", ()))
+                    yield Unfinished(name, upload["UploadId"], size, upload["Initiated"].timestamp())
+            if not answer.get("IsTruncated"):
+                return
+            page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+    def abandon(self, found: Unfinished) -> None:
+        key, upload = self._prefix + found.name, found.id
+        with contextlib.suppress(NotFound):
+            self._call(found.name, lambda: self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload))
 
     def _key(self, name: str) -> str:
         return self._prefix + checked_name(name)
@@ -158,8 +186,8 @@ class S3Store:
     def _put(self, name: str, data: bytes, **condition: str) -> str:
         """A conditional put. One that was sent again may meet its own first copy: then it has won."""
         try:
-            put = self._client.put_object
-            return str(self._call(name, lambda: put(Bucket=self._bucket, Key=self._key(name), Body=data, **condition))["ETag"])
+            put, asked = self._client.put_object, {**condition, **self._encrypted}
+            return str(self._call(name, lambda: put(Bucket=self._bucket, Key=self._key(name), Body=data, **asked))["ETag"])
         except _LostError as error:
             if error.sent_again:
                 with contextlib.suppress(NotFound):
@@ -192,11 +220,12 @@ class S3Store:
     def _out_of_reach(self, name: str, error: Exception) -> OutOfReach:
         at = f"the store {self.url} at {self._client.meta.endpoint_url}"
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
-            return OutOfReach(f"{at}: no complete credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role")
+            told = f"{at}: no complete credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
+            return OutOfReach(told, passing=False)
         if isinstance(error, ClientError):
             code, status = _code(error)
             hint = _HINTS.get(code) or _HINTS.get(status) or "look at the server's log"
-            return OutOfReach(f"{at} refused {name or 'the bucket'}: {code}; {hint}")
+            return OutOfReach(f"{at} refused {name or 'the bucket'}: {code}; {hint}", passing=not {code, status} & _HINTS.keys())
         return OutOfReach(
             f"{at} does not answer ({type(error).__name__}); check AWS_ENDPOINT_URL_S3, the network, and that the server runs"
         )
@@ -214,13 +243,35 @@ def _client() -> Any:
     import boto3
     from botocore.config import Config
 
-    own_server = bool(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
     retries: Any = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = 5
-    style: Any = {"addressing_style": "path"} if own_server else {}
-    config = Config(retries=retries, s3=style, connect_timeout=5, read_timeout=60, max_pool_connections=32)
-    return boto3.session.Session().client("s3", config=config)
+    named = bool(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    by_path: Any = {"addressing_style": "path"}  # an own server has no host name for each bucket
+    config = Config(retries=retries, s3=by_path if named else {}, connect_timeout=5, read_timeout=60, max_pool_connections=32)
+    try:
+        session = boto3.session.Session()
+        client: Any = session.client("s3", config=config)
+        if named or ".amazonaws.com" in client.meta.endpoint_url:
+            return client
+        return session.client("s3", config=config.merge(Config(s3=by_path)))  # named in a profile
+    except (BotoCoreError, ValueError) as error:
+        raise InputError(f"the AWS settings cannot be used: {error}; check AWS_PROFILE, AWS_CONFIG_FILE and the AWS variables") from None
+
+
+def _encryption() -> dict[str, str]:
+    """What a write asks of the server; nothing leaves it to the bucket's own default.
+
+    Raises:
+        jobs.errors.InputError: an unknown kind.
+    """
+    kind, key = os.environ.get("S2L_S3_SSE", ""), os.environ.get("S2L_S3_SSE_KMS_KEY_ID", "")
+    if kind not in ("", *_ENCRYPTIONS):
+        raise InputError(f"S2L_S3_SSE is {kind!r}; expected {' or '.join(_ENCRYPTIONS)}, or unset to leave it to the bucket")
+    if key and not kind.startswith("aws:kms"):
+        raise InputError(f"S2L_S3_SSE_KMS_KEY_ID is set, and S2L_S3_SSE is {kind!r}; a key of KMS goes with aws:kms")
+    asked = {"ServerSideEncryption": kind} if kind else {}
+    return asked | ({"SSEKMSKeyId": key} if key else {})
 
 
 def _code(error: ClientError) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.errors import InputError, OutOfReach
+from jobs.ledger.failures import newest
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
 from jobs.states import trial_states
@@ -75,6 +76,6 @@ def _events(plan: Plan, ledger: Ledger) -> dict[str, Event]:
     """The trials at rest, from the ledger."""
     kinds = {leaf.kind for trial in plan.trials for leaf in trial.leaves()}
     committed = set().union(*(ledger.committed(kind) for kind in sorted({node.kind for node in plan.nodes()} | kinds)))
-    failures = {failure.key: failure for failure in ledger.failures()}
+    failures = newest(ledger.failures())
     states = trial_states(plan, committed, failures)
     return {trial.key: event_of(trial, states[trial.key]) for trial in plan.trials if states[trial.key].state != "missing"}

@@ -110,7 +110,7 @@ def main() -> None:
         def nothing(_unit: Unit, _outcome: Outcome) -> None:
             return None
 
-        search = SleepSearcher(Queue(units), lambda unit: json.dumps(seconds[unit.id]), nothing, lambda _unit: Outcome(), max_lost=3)
+        search = SleepSearcher(Queue(units), lambda unit: json.dumps(seconds[unit.id]), nothing, lambda _unit, _outcome: Outcome())
         run_tuner(search, {}, -1, temp)
         found["searcher"] = {"wall_s": time.perf_counter() - started}
     for row in found.values():

@@ -28,6 +28,7 @@ from s2l_core.adapters import attach
 from s2l_core.families.sd import StableDiffusion
 
 TOKENS, PIXELS, LATENTS = 77, 512, 64
+sys.modules["s2l_core.adapters.attached"].marks_of = lambda _model: {}  # type: ignore[attr-defined]  # by which a base is known again: these networks have no values to know
 COUNTED = ("dreambooth", "lora", "lora+dreambooth", "hypernetwork")
 
 

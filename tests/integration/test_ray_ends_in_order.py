@@ -13,7 +13,7 @@ SCRIPT = """\
 import sys, time
 from pathlib import Path
 from cluster.ray_node import ray_session
-from jobs.execute.progress import BoardReader
+from jobs.execute.board import BoardReader, News
 
 with ray_session(workers=1, temp=Path(sys.argv[1])):
     import ray
@@ -25,12 +25,12 @@ with ray_session(workers=1, temp=Path(sys.argv[1])):
         def news(self):
             self.asked += 1
             time.sleep(1.5)
-            return {"key": (0.5, "half")}
+            return {"run": News(said={"key": (0.5, "half")})}
         def count(self):
             return self.asked
 
     told = []
-    reader = BoardReader(SlowBoard.remote(), lambda *news: told.append(news))
+    reader = BoardReader(SlowBoard.remote(), lambda *news: told.append(news), hung_after_s=60, end_worker=str, say=print)
     reader.start()
     while not told:
         time.sleep(0.05)

@@ -19,7 +19,7 @@ from jobs.ledger.leases import Leases
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.verify import verify
-from jobs.store.open import open_store
+from jobs.store.open import open_bare, open_store
 from jobs.store.protocol import ObjectStore
 from tests.ledger_cases import chain, leave
 from tests.store_contract import StoreContract
@@ -176,7 +176,7 @@ def wire(aws: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 def test_a_create_whose_answer_was_lost_knows_that_it_has_won(store: ObjectStore, wire: Callable[[int], Wire]) -> None:
     laid = wire(0)
-    tag = open_store(store.url).create("a", b"mine")
+    tag = open_bare(store.url).create("a", b"mine")
     assert laid.cuts == 1
     assert store.get("a").tag == tag
 
@@ -185,14 +185,14 @@ def test_a_create_whose_question_met_anothers_object_still_loses(store: ObjectSt
     store.create("a", b"theirs")
     laid = wire(0)
     with pytest.raises(AlreadyExists):
-        open_store(store.url).create("a", b"mine")
+        open_bare(store.url).create("a", b"mine")
     assert laid.cuts == 1
 
 
 def test_a_replace_whose_answer_was_lost_knows_that_it_has_won(store: ObjectStore, wire: Callable[[int], Wire]) -> None:
     old = store.create("a", b"1")
     laid = wire(0)
-    tag = open_store(store.url).replace("a", b"2", old)
+    tag = open_bare(store.url).replace("a", b"2", old)
     assert laid.cuts == 1
     assert store.get("a") == type(store.get("a"))(b"2", tag)
 
@@ -201,7 +201,7 @@ def test_a_download_that_breaks_goes_on_where_it_broke(store: ObjectStore, wire:
     (tmp_path / "large").write_bytes(os.urandom(6_000_000))
     store.put_file("large", tmp_path / "large")
     laid = wire(3_000_000)
-    assert b"".join(open_store(store.url).chunks("large")) == (tmp_path / "large").read_bytes()
+    assert b"".join(open_bare(store.url).chunks("large")) == (tmp_path / "large").read_bytes()
     assert laid.cuts == 1
 
 
@@ -211,7 +211,7 @@ def test_a_download_of_an_object_that_changed_meanwhile_is_not_glued_together(
     (tmp_path / "large").write_bytes(os.urandom(6_000_000))
     store.put_file("large", tmp_path / "large")
     wire(3_000_000)
-    chunks = open_store(store.url).chunks("large")
+    chunks = open_bare(store.url).chunks("large")
     next(chunks)
     (tmp_path / "other").write_bytes(os.urandom(6_000_000))
     store.put_file("large", tmp_path / "other")

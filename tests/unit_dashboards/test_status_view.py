@@ -78,6 +78,29 @@ def test_people_are_told_the_first_line_and_the_next_step(make_world: MakeWorld)
     assert status.NEXT_STEPS["oom"] in text
 
 
+def test_people_are_told_how_often_a_stage_was_tried_and_when_last_and_scripts_keep_their_shape(make_world: MakeWorld) -> None:
+    from jobs.ledger.failures import Failure
+
+    world = make_world()
+    shake = next(trial.shake for trial in world.plan.trials if trial.shake)
+    for at, tries in (("2026-01-01T00:00:00Z", 2), ("2026-01-02T00:00:00Z", 3)):
+        record = Failure(kind="shake", key=shake.key, error_class="oom", message="no memory left", at=at, tries=tries)
+        world.ledger.record_failure(record)
+    committed, failures = status.committed_keys(world.plan, world.ledger), world.ledger.failures()
+    found = status.standing(world.plan, committed, failures)
+    text = status.text(world.plan, found, status.histories(failures, committed))
+    assert "2 failed attempts, 5 tries in all, the last one at 2026-01-02T00:00:00Z" in text
+    assert "s2l retry GRID" in text
+    assert set(found["failures"][0]) == {"class", "message", "count", "trials"}
+
+
+def test_what_is_taken_up_again_counts_as_missing(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.fail(next(trial.shake for trial in world.plan.trials if trial.shake), "oom", "no memory left")
+    world.ledger.mark_tried_again(world.ledger.failures()[0])
+    assert status.status(world.plan, world.ledger) == {"trials": {"done": 0, "failed": 0, "blocked": 0, "missing": 10}, "failures": []}
+
+
 def test_every_class_of_failure_has_a_next_step() -> None:
     from typing import get_args
 

@@ -92,7 +92,26 @@ def test_a_blob_that_is_there_is_not_written_again(case: LedgerCase) -> None:
     assert manifest is not None
     Ledger(counting).commit(case.score, case.folder("data-one", {}), parents={case.data.key: manifest}, made={})
     assert not any(call.startswith("put_file") for call in counting.calls)
-    assert counting.calls[-2:] == [f"create {Paths.manifest(*case.score.id)}", f"list {Paths.progress_of(case.score.key)}"]
+    assert counting.calls[-3:] == [
+        f"create {Paths.manifest(*case.score.id)}",
+        f"size {Paths.blob(manifest.payloads[0].sha256)}",  # it may have been taken for nobody's before the manifest named it
+        f"list {Paths.progress_of(case.score.key)}",
+    ]
+
+
+def test_a_blob_that_was_collected_between_the_look_at_it_and_the_manifest_is_put_back(case: LedgerCase) -> None:
+    manifest = case.commit(case.data)
+    blob = Paths.blob(manifest.payloads[0].sha256)
+
+    class Collected(FailingStore):
+        def create(self, name: str, data: bytes, *, durable: bool = True) -> str:
+            self.inner.delete(blob)
+            return super().create(name, data, durable=durable)
+
+    second = Ledger(Collected(case.ledger.store)).commit(
+        case.score, case.folder("data-one", {}), parents={case.data.key: manifest}, made={}
+    )
+    assert case.ledger.read(second, "out") == b"one"
 
 
 def test_a_blob_of_the_wrong_size_is_written_again(case: LedgerCase) -> None:

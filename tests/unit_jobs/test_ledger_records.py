@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs.ledger.failures import Failure
+from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from tests.failing_store import FailingStore
 from tests.ledger_cases import LedgerCase, blind, chain
@@ -109,3 +110,33 @@ def test_counting_what_is_done_reads_no_manifest(case: LedgerCase) -> None:
     counting = FailingStore(case.ledger.store)
     assert Ledger(counting).committed("blind") == {node.key for node in nodes}
     assert counting.calls == ["list manifests/blind/"]
+
+
+def test_a_record_of_an_older_version_is_read_and_one_is_dated_when_it_is_written(case: LedgerCase) -> None:
+    old = {"kind": "score", "key": "ab" * 32, "attempt": 1, "error_class": "oom", "message": "no room", "traceback": "T", "host": "h"}
+    case.ledger.store.create(f"failures/score/{'ab' * 32}/1.json", json.dumps(old | {"cause": None}).encode())
+    new = case.ledger.record_failure(failure(tries=3, micro_batch=2))
+    first, second = case.ledger.failures()
+    assert (first.message, first.at, first.tries, first.micro_batch) == ("no room", "", 0, None)
+    assert second == new
+    assert (new.attempt, new.tries, new.micro_batch) == (2, 3, 2)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", new.at)
+
+
+def test_what_is_taken_up_again_stays_as_history_and_no_longer_says_how_things_stand(case: LedgerCase) -> None:
+    first = case.ledger.record_failure(failure())
+    case.ledger.mark_tried_again(first)
+    (kept,) = case.ledger.failures()
+    assert kept.model_copy(update={"tried_again": ""}) == first
+    assert kept.tried_again
+    assert newest(case.ledger.failures()) == {}
+    second = case.ledger.record_failure(failure(message="again"))
+    assert second.attempt == 2
+    assert newest(case.ledger.failures()) == {second.key: second}
+
+
+def test_marking_a_record_that_is_gone_is_fine(case: LedgerCase) -> None:
+    gone = case.ledger.record_failure(failure())
+    case.ledger.clear_failures(gone.kind, gone.key)
+    case.ledger.mark_tried_again(gone)
+    assert case.ledger.failures() == []

@@ -15,6 +15,7 @@ from jobs.cli.main import s2l
 from jobs.errors import Corrupt, InputError, OutOfReach
 from jobs.execute import run as run_module
 from jobs.execute.backends import RayBackend
+from jobs.execute.losses import Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.queue import Outcome, Queue
@@ -33,6 +34,7 @@ from jobs.plan import Plan, Trial
 from jobs.stages.contract import StageJob
 from jobs.states import TrialState
 from jobs.store.open import open_store
+from tests.failing_store import FailingStore
 
 STAGES = "tests.benchmarks.noop_stages"
 GRID = """\
@@ -153,7 +155,8 @@ def test_a_worker_lost_after_its_last_commit_is_no_failure(world: World) -> None
     world.run()
     run = run_module._Run(world.plan, world.ledger, RunOptions(world.store), Silent(), lambda *_: None)
     unit = next(unit for unit in make_units(world.plan.nodes()) if unit.kind == "cell")
-    assert run.lost(unit) == Outcome(committed=tuple(unit.keys))
+    assert run.give_up(unit, Verdict("preempted", "died")) == Outcome(committed=tuple(unit.keys))
+    assert world.ledger.failures() == []
 
 
 def test_more_gpus_than_there_are_is_refused_before_anything_waits_for_them(world: World) -> None:
@@ -196,6 +199,59 @@ def test_a_stage_whose_holder_on_another_machine_is_silent_is_taken_over_by_new_
     assert result.counts() == {"done": 4, "failed": 0, "blocked": 0}
     assert held_up.key in shakes
     assert world.ledger.leases.held() == {}
+
+
+class Noted(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_driver_in_the_middle_of_a_run_waits_for_its_store_and_says_so(world: World, broken: Break) -> None:
+    plan = expand(parse_grid(GRID + "retry: {transient: {wait_s: 0}}\n", "nothing.yaml"))
+    broken("sp", lambda job: True)  # what fails is looked up and recorded by the driver, too
+    begun = [False]
+
+    class Away(FailingStore):
+        """Every third call fails once the run has begun."""
+
+        def _count(self, method: str, name: str) -> bool:
+            self.calls.append(name)
+            if begun[0] and len(self.calls) % 3 == 0:
+                raise OutOfReach("the store is away")
+            return False
+
+    class Begun(Noted):
+        def begin(self, total: int, reused: int) -> None:
+            begun[0] = True
+
+    reporter, ledger = Begun(), Ledger(Away(open_store(world.store)), notice=lambda _: None)
+    result = run_plan(plan, ledger, RunOptions(world.store, local=True, stages=STAGES), reporter, world._tell)
+    assert result.counts() == {"done": 2, "failed": 0, "blocked": 2}
+    assert any("the store does not answer, trying again in 0 s: the store is away" in note for note in reporter.notes)
+
+
+def test_a_store_that_is_away_from_the_start_ends_the_run_at_once(world: World) -> None:
+    failing, reporter = FailingStore(open_store(world.store), fail_at=1), Noted()
+    with pytest.raises(OutOfReach):
+        run_plan(world.plan, Ledger(failing), RunOptions(world.store, local=True, stages=STAGES), reporter, world._tell)
+    assert (len(failing.calls), reporter.notes) == (1, [])
+
+
+def test_notes_and_failures_are_told_without_secrets(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "planted-token")
+    reporter = Noted()
+    told: list[str] = []
+    monkeypatch.setattr(reporter, "finished", lambda names, failed: told.extend(failed))
+    run = run_module._Run(world.plan, world.ledger, RunOptions(world.store), reporter, lambda *_: None)
+    unit = make_units(world.plan.nodes())[0]
+    run.note(unit, Outcome(failed={unit.keys[0]: ("unknown", "said planted-token")}, notes=("noted planted-token",)))
+    assert reporter.notes == ["noted ***"]
+    assert told[0].endswith("unknown: said ***")
 
 
 @pytest.mark.parametrize("how", ["flipped byte", "deleted blob", "truncated manifest"])

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from jobs.errors import InputError
-from jobs.execute.failures import classify, retries
+from jobs.errors import InputError, Preempted
+from jobs.execute.failures import classify
 from jobs.execute.warm import Warm
+from jobs.policy import RetryPolicy
+from jobs.stages import checkpoints
 from jobs.stages import shake as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ShakeStage
@@ -178,14 +180,14 @@ def test_gradient_checkpointing_changes_no_byte(base: Path, tmp_path: Path, monk
 
 def test_a_stopped_stage_goes_on_to_the_same_bytes_on_a_warm_base(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [record(number, None) for number in range(5)]
-    monkeypatch.setattr(stage, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
 
     def stop(fraction: float, words: str) -> None:
         if fraction > 0.6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stage.run(job(base, tmp_path / "stopped", records, say=stop))
+        stage.run(job(base, tmp_path / "stopped", records, say=stop, checkpoint_every_s=0.0))
     assert (tmp_path / "stopped" / "progress" / "fit.safetensors").exists()
     told: list[float] = []
     stage.run(job(base, tmp_path / "stopped", records, say=lambda fraction, words: told.append(fraction)))
@@ -194,9 +196,20 @@ def test_a_stopped_stage_goes_on_to_the_same_bytes_on_a_warm_base(base: Path, tm
     assert made(tmp_path / "stopped") == made(tmp_path / "whole")
 
 
-def test_checkpoints_wait_until_enough_work_would_be_lost(tmp_path: Path) -> None:
-    assert not stage.TimedCheckpoint(Kept(tmp_path / "kept"), every_s=1000.0).due(1)
-    assert stage.TimedCheckpoint(Kept(tmp_path / "kept"), every_s=0.0).due(1)
+def test_a_fit_whose_machine_is_taken_away_is_kept_after_the_step_and_goes_on_to_the_same_bytes(base: Path, tmp_path: Path) -> None:
+    records = [record(number, None) for number in range(5)]
+    told: list[float] = []
+
+    def say(fraction: float, words: str) -> None:
+        told.append(fraction)
+
+    with pytest.raises(Preempted):
+        stage.run(job(base, tmp_path / "left", records, say=say, leaving=lambda: len(told) == 3))
+    assert len(told) == 3
+    stage.run(job(base, tmp_path / "left", records, say=say))
+    assert len(told) == 8, "no step was made twice"
+    stage.run(job(base, tmp_path / "whole", records))
+    assert made(tmp_path / "left") == made(tmp_path / "whole")
 
 
 # --- defences ---
@@ -256,6 +269,6 @@ def test_a_set_that_the_base_could_have_drawn_is_refused_with_its_numbers_and_ne
     with pytest.raises(Refused, match=r"the set is refused: 4 of 4 images \(100%\)") as caught:
         stage.run(job(base, tmp_path / "same", records, defence=guard))
     assert made(tmp_path / "same") == {}
-    assert retries(classify(caught.value)) == 0
+    assert RetryPolicy().tries(classify(caught.value)) == 1
     stage.run(job(base, tmp_path / "other", records, defence=guard))
     assert facts(tmp_path / "other")["share"] == 0

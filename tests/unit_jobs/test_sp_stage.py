@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.errors import InputError
+from jobs.errors import InputError, Preempted
 from jobs.execute.warm import Warm
 from jobs.stages import base as base_stage
+from jobs.stages import checkpoints
 from jobs.stages import sp as stage
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, FolderModel, PriorStage, SpStage
@@ -83,7 +85,15 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(
-    base: Path, where: Path, synthesis: SynthesisSpec, *, checker: Path | None = None, progress: Any = None, kind: Any = SpStage
+    base: Path,
+    where: Path,
+    synthesis: SynthesisSpec,
+    *,
+    checker: Path | None = None,
+    progress: Any = None,
+    kind: Any = SpStage,
+    every_s: float = 1000.0,
+    leaving: Callable[[], bool] = lambda: False,
 ) -> StageJob:
     (where / "out").mkdir(parents=True, exist_ok=True)
     parents = [("base", "base-key", base), *([("checker", "checker-key", checker)] if checker else [])]
@@ -96,6 +106,8 @@ def job(
         cache=WARM,
         device="cpu",
         say=lambda fraction, words: None,
+        checkpoint_every_s=every_s,
+        leaving=leaving,
     )
 
 
@@ -124,13 +136,12 @@ def test_rejected_images_are_left_out_and_counted(base: Path, checked: Path, kin
 def test_a_set_stopped_after_any_checkpoint_goes_on_to_the_same_bytes(
     base: Path, checked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "CHECKPOINT_S", 0.0)
-    monkeypatch.setattr(stage, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     stage.run(job(base, tmp_path / "whole", CHECKED, checker=checked))
     for die_at in (1, 2):
         where = tmp_path / f"stopped-{die_at}"
         with pytest.raises(KeyboardInterrupt):
-            stage.run(job(base, where, CHECKED, checker=checked, progress=Kept(where / "progress", die_at)))
+            stage.run(job(base, where, CHECKED, checker=checked, progress=Kept(where / "progress", die_at), every_s=0.0))
         assert made(where) == {}
         stage.run(job(base, where, CHECKED, checker=checked))
         assert made(where) == made(tmp_path / "whole")
@@ -139,23 +150,25 @@ def test_a_set_stopped_after_any_checkpoint_goes_on_to_the_same_bytes(
 def test_a_large_set_is_left_in_shards_and_resumed_from_shards(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.run(job(base, tmp_path / "whole", SPEC))
     monkeypatch.setattr(images, "SHARD_IMAGES", 3)
-    monkeypatch.setattr(stage, "CHECKPOINT_S", 0.0)
-    monkeypatch.setattr(stage, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     where = tmp_path / "shards"
     with pytest.raises(KeyboardInterrupt):
-        stage.run(job(base, where, SPEC, progress=Kept(where / "progress", 2)))
+        stage.run(job(base, where, SPEC, progress=Kept(where / "progress", 2), every_s=0.0))
     assert sorted(path.name for path in (where / "progress").glob("*.parquet")) == ["images-00000.parquet", "images-00001.parquet"]
     stage.run(job(base, where, SPEC))
     assert set(made(where)) == {"images-00000.parquet", "images-00001.parquet"}
     assert read_images(where / "out" / "images.parquet") == read_images(tmp_path / "whole" / "out" / "images.parquet")
 
 
-def test_checkpoints_take_a_small_share_of_the_time(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint of a set of thousands takes seconds: one that took long puts the next one off."""
-    monkeypatch.setattr(stage, "CHECKPOINT_S", 0.0)
-    progress = Kept(tmp_path / "progress")
-    stage.run(job(base, tmp_path, SPEC, progress=progress))
-    assert progress.saved == 1, "the first took more than a twentieth of the time that the rest of this set needs"
+def test_a_set_whose_machine_is_taken_away_is_kept_after_the_batch_and_goes_on_elsewhere(base: Path, tmp_path: Path) -> None:
+    stage.run(job(base, tmp_path / "whole", SPEC))
+    progress = Kept(tmp_path / "left" / "progress")
+    with pytest.raises(Preempted):
+        stage.run(job(base, tmp_path / "left", SPEC, progress=progress, leaving=lambda: True))
+    assert progress.saved == 1
+    assert made(tmp_path / "left") == {}
+    stage.run(job(base, tmp_path / "left", SPEC))
+    assert made(tmp_path / "left") == made(tmp_path / "whole")
 
 
 def test_smaller_batches_after_an_out_of_memory_change_pixels_by_rounding_at_most(base: Path, tmp_path: Path) -> None:

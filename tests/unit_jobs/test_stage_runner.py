@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from jobs.execute import stage_runner
+from jobs.errors import OutOfReach
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome
 from jobs.execute.stage_runner import Worker, run_order
@@ -18,7 +19,9 @@ from jobs.execute.warm import Scratch
 from jobs.graph import Graph, Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
+from jobs.ledger.patient import patient
 from jobs.plan import Trial
+from jobs.policy import RetryPolicy, Transient
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, BlindStage, ChoiceStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage
 from jobs.states import trial_state
@@ -27,6 +30,7 @@ from s2l_core.specs.adapters import DenseAdapter
 from s2l_core.specs.attacks import ChosenAttack, LossAttack, PIAAttack
 from s2l_core.specs.objectives import DenoiseObjective
 from s2l_core.specs.training import TrainSpec
+from tests.failing_store import FailingStore
 
 Run = Callable[[StageJob], None]
 
@@ -70,7 +74,6 @@ def fail(error: BaseException, times: int = 10**6) -> Run:
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
-    monkeypatch.setattr(stage_runner, "BACKOFF_S", 0.0)
     found = Stages(monkeypatch)
     found.set("data", leave("images"))
     found.set("blind", leave("blind"))
@@ -82,7 +85,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
 def worker(tmp_path: Path) -> Iterator[Worker]:
     ledger = Ledger(open_store(str(tmp_path / "store")), notice=lambda _: None)
     keeper = LeaseKeeper(ledger.leases)
-    yield Worker(ledger=ledger, scratch=Scratch(tmp_path / "scratch"), leases=keeper, host="here")
+    policy = RetryPolicy(transient=Transient(tries=4, wait_s=0.0))
+    yield Worker(ledger=ledger, scratch=Scratch(tmp_path / "scratch"), leases=keeper, host="here", policy=policy)
     keeper.close()
 
 
@@ -280,3 +284,120 @@ def test_of_scores_made_together_one_that_cannot_work_takes_none_with_it(
     assert set(outcome.ran) == {data.key, base.key, good.key}
     assert outcome.failed == {bad.key: ("configuration", "no such timestep")}
     assert [failure.key for failure in worker.ledger.failures()] == [bad.key]
+
+
+# --- outages, notices, smaller pieces ---
+
+
+def failing_worker(tmp_path: Path, failing: FailingStore, said: list[str]) -> Worker:
+    policy = RetryPolicy(transient=Transient(tries=3, wait_s=0.0))
+    ledger = patient(Ledger(failing, notice=lambda _: None), policy.transient, say=said.append)
+    return Worker(ledger=ledger, scratch=Scratch(tmp_path / "scratch"), leases=LeaseKeeper(ledger.leases), host="here", policy=policy)
+
+
+@pytest.mark.parametrize("call", ["create", "put_file", "get", "size", "delete", "list", "replace"])
+def test_an_outage_at_any_call_costs_no_computation(tmp_path: Path, stages: Stages, call: str) -> None:
+    for fail_at in range(1, 30):
+        failing = FailingStore(open_store(str(tmp_path / f"store-{call}-{fail_at}")), fail_at=fail_at, only=(call,), once=True)
+        worker = failing_worker(tmp_path, failing, [])
+        data, blind = two_stages()
+        stages.jobs.clear()
+        outcome = run(worker, data, blind)
+        worker.leases.close()
+        assert outcome.ran == (data.key, blind.key)
+        assert (stages.count("data"), stages.count("blind")) == (1, 1)
+        if len(failing.calls) < fail_at:
+            break
+
+
+def test_a_store_that_stays_away_is_told_and_no_computation_is_tried_again_for_it(tmp_path: Path, stages: Stages) -> None:
+    said: list[str] = []
+    failing = FailingStore(open_store(str(tmp_path / "store")), fail_at=2, only=("create",))  # the first is the lease
+    worker = failing_worker(tmp_path, failing, said)
+    data, _ = two_stages()
+    outcome = run(worker, data)
+    assert "told to fail" in outcome.unreached
+    assert (outcome.ran, outcome.failed, stages.count("data")) == ((), {}, 1)
+    assert len(said) == 2
+
+
+def test_a_unit_whose_machine_is_taken_away_keeps_what_it_had_and_records_no_failure(worker: Worker, stages: Stages) -> None:
+    data, blind = two_stages()
+    stages.set("data", lambda job: worker.leaving.set() or leave("images")(job))
+    outcome = run(worker, data, blind)
+    assert outcome.preempted
+    assert (outcome.ran, outcome.committed) == ((data.key,), (data.key,))
+    assert (stages.count("blind"), worker.ledger.failures(), worker.ledger.leases.held()) == (0, [], {})
+    worker.leaving.clear()
+    assert run(worker, data, blind).ran == (blind.key,)
+
+
+def test_a_stage_that_cannot_resume_is_left_at_its_next_word_and_one_that_can_at_its_checkpoint(worker: Worker, stages: Stages) -> None:
+    reached: list[str] = []
+
+    def long(job: StageJob) -> None:
+        worker.leaving.set()
+        job.say(0.5, "half")
+        reached.append(str(job.spec.kind))  # type: ignore[attr-defined]
+        leave("done")(job)
+
+    data, _ = two_stages()
+    stages.set("data", long)
+    assert run(worker, data).preempted
+    assert reached == []
+    worker.leaving.clear()
+    stages.set("shake", long)
+    sys.modules["jobs.stages.shake"].RESUMES = True  # type: ignore[attr-defined]
+    assert run(worker, shake := a_shake()).ran == (shake.key,)
+    assert reached == ["shake"]
+
+
+def test_waiting_for_a_hub_ends_when_the_machine_is_taken_away(worker: Worker, stages: Stages) -> None:
+    worker.policy = RetryPolicy(transient=Transient(wait_s=1000.0))
+    data, _ = two_stages()
+
+    def no_hub(job: StageJob) -> None:
+        worker.leaving.set()
+        raise OutOfReach("the hub does not answer")
+
+    stages.set("data", no_hub)
+    assert run(worker, data).preempted
+
+
+@pytest.mark.parametrize(
+    ("asked", "halved", "expected"), [(None, 0, None), (None, 1, 4), (None, 9, 1), (2, 0, 2), (2, 1, 1), (99, 0, None)]
+)
+def test_pieces_are_as_small_as_the_user_or_lost_workers_ask_for(
+    worker: Worker, stages: Stages, asked: int | None, halved: int, expected: int | None
+) -> None:
+    shake = a_shake()
+    worker.micro_batch = asked
+    run_order(WorkOrder.of(Unit("u", "cell", (shake,), frozenset()), {}, {shake.key: halved, "other": 3}), worker, lambda *_: None)
+    assert [job.micro_batch for _, job in stages.jobs] == [expected]
+
+
+def test_a_stage_without_batches_is_not_cut_into_pieces(worker: Worker, stages: Stages) -> None:
+    data, _ = two_stages()
+    stages.set("data", fail(MemoryError("no room"), times=2))
+    worker.micro_batch = 2
+    assert run(worker, data).ran == (data.key,)
+    assert {job.micro_batch for _, job in stages.jobs} == {None}
+
+
+def test_a_record_says_how_often_and_in_which_pieces_a_stage_was_tried(worker: Worker, stages: Stages) -> None:
+    stages.set("shake", fail(MemoryError("no room")))
+    run(worker, a_shake())
+    (failure,) = worker.ledger.failures()
+    assert (failure.tries, failure.micro_batch) == (4, 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", failure.at)
+
+
+def test_nothing_that_a_unit_tells_holds_a_secret(worker: Worker, stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
+    data, _ = two_stages()
+    stages.set("data", fail(RuntimeError("http://ada:planted-password@host said planted-secret\nplanted-secret")))
+    told: list[str] = []
+    order = WorkOrder.of(Unit("u", "prepare", (data,), frozenset()), {})
+    outcome = run_order(order, worker, lambda key, fraction, words: told.append(words))
+    assert "planted" not in repr(outcome) + "".join(told) + worker.ledger.failures()[0].model_dump_json()
+    assert outcome.failed[data.key][1] == "http://***@host said ***"

@@ -51,17 +51,20 @@ def test_a_new_store_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "store").stat().st_mode & 0o077 == 0
 
 
-def test_unfinished_writes_are_in_no_listing_and_are_swept_after_a_day(tmp_path: Path) -> None:
+def test_unfinished_writes_are_in_no_listing_and_are_found_and_abandoned(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
+    assert list(FolderStore(tmp_path / "none").unfinished()) == []
     store.create("a", b"1")
-    fresh, old = tmp_path / ".part" / "fresh", tmp_path / ".part" / "old"
-    fresh.write_bytes(b"half")
+    old = tmp_path / ".part" / "old"
     old.write_bytes(b"half")
-    os.utime(old, (time.time() - 90_000,) * 2)
+    os.utime(old, (1000.0, 1000.0))
     assert [entry.name for entry in store.list("")] == ["a"]
-    assert store.sweep() == 1
-    assert fresh.exists()
-    assert not old.exists()
+    (found,) = store.unfinished()
+    assert found == ("", "old", 4, 1000.0)
+    store.abandon(found)
+    store.abandon(found)
+    assert list(store.unfinished()) == []
+    assert store.get("a").data == b"1"
 
 
 WRITER = """

@@ -1,0 +1,69 @@
+"""`s2l attach`: follow a run that goes on elsewhere."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.cli.options import grid_argument, json_option, open_ledger, profile_option, store_option
+from jobs.errors import EXIT_INTERRUPTED, InputError, OutOfReach
+
+if TYPE_CHECKING:
+    from jobs.runs.record import RunRecord
+
+
+@click.command()
+@grid_argument
+@profile_option
+@store_option
+@click.option("--run", "run_id", metavar="RUN", help="The run that `s2l status GRID` names. [default: the newest]")
+@click.option("--dashboard", metavar="URL", help="Where the job server is from here. [default: where the run was submitted]")
+@json_option
+def attach(grid: str, profile: str | None, store: str | None, run_id: str | None, dashboard: str | None, as_json: bool) -> int:
+    """Follow a run of GRID, detached or not: its lines on stderr until it ends, then its answer. The exit code is the run's own.
+
+    Ctrl-C ends the looking, with exit code 130; the run goes on. A run that has ended already is told again.
+    """
+    from jobs.runs.follow import follow
+    from jobs.runs.registry import Runs
+    from jobs.runs.shown import LIVE, name_of, one_of
+
+    ledger = open_ledger(store, look_only=True)
+    runs, at = Runs(ledger.store), time.time()
+    records = one_of(runs.of(name_of(ledger.store, grid, profile)), run_id, grid)
+    if not records:
+        raise InputError(f"no run of {grid} is known to this store; begin one: s2l run {grid}")
+    record = next((found for found in reversed(records) if found.condition(at) in LIVE), records[-1])
+    click.echo(f"s2l: run {record.run} of {record.grid}; Ctrl-C leaves it running", err=True)
+    try:
+        last, dead = follow(runs, record, lambda line: click.echo(line, err=True), job_ended=lambda found: _job_ended(found, dashboard))
+    except KeyboardInterrupt:
+        click.echo(f"s2l: left; run {record.run} goes on. To end it: s2l cancel {grid}", err=True)
+        return EXIT_INTERRUPTED
+    if dead is not None:
+        if last.state == "submitted":
+            raise OutOfReach(f"run {last.run} never began: {dead}")
+        click.echo(f"s2l: run {last.run} did not end in order: {dead}\nnothing committed is lost; s2l run {grid} goes on", err=True)
+        return EXIT_INTERRUPTED
+    if as_json:
+        click.echo(json.dumps(last.answer or {"grid": last.grid, "exit_code": last.exit_code, "words": last.words}))
+    elif last.answer is not None:
+        click.echo(last.words)
+    else:
+        click.echo(f"s2l: {last.words}", err=True)
+    return last.exit_code or 0
+
+
+def _job_ended(record: RunRecord, dashboard: str | None) -> str | None:
+    from cluster.ray_jobs import ended
+
+    address = dashboard or record.dashboard
+    if not address or not record.job:
+        return None
+    try:
+        return ended(address, record.job)
+    except ConnectionError:
+        return None  # the record in the store tells the rest

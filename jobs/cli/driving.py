@@ -1,0 +1,104 @@
+"""What `run` and the driver of a detached run share: one run, watched, mirrored and answered for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TRIALS_FAILED
+
+if TYPE_CHECKING:
+    from jobs.execute.options import RunOptions
+    from jobs.execute.run import OnTrial, RunResult
+    from jobs.ledger.ledger import Ledger
+    from jobs.plan import Plan
+    from jobs.runs.registry import OwnRun
+
+
+def drive_run(
+    plan: Plan,
+    ledger: Ledger,
+    options: RunOptions,
+    own: OwnRun,
+    *,
+    tracking: str | None,
+    shown: str,
+    as_json: bool,
+    whole: Plan | None = None,
+) -> int:
+    """Run what is missing, answer on stdout, and give the exit code.
+
+    Args:
+        own: the run's record, kept up to date meanwhile.
+        tracking: the MLflow URI; None mirrors nothing.
+        shown: the grid as it is given to another command.
+        whole: the grid's plan, where `plan` is a part of it: its mirror counts all trials.
+    """
+    from rich.console import Console
+
+    from jobs.cli.artifacts import grid_artifacts, trial_artifacts
+    from jobs.execute.limits import Gate
+    from jobs.execute.progress import Both, Terminal
+    from jobs.execute.run import run_plan
+    from jobs.runs.watch import LogTail, Watch
+    from jobs.tracker.session import mirrored
+
+    gate, tail = Gate(options.limits), LogTail()
+    reporter = Both(Terminal(plan.grid), Terminal(plan.grid, Console(file=tail, highlight=False)))
+    try:
+        with Watch(own, gate, tail, reporter.note) as watch:
+            mirror = whole or plan
+            plots, pages = trial_artifacts(ledger), grid_artifacts(mirror, ledger)
+            with mirrored(mirror, ledger, tracking, reporter.note, artifacts=plots, grid_artifacts=pages) as on_trial:
+                if tracking is not None:
+                    _tell_others(mirror, plan, ledger, on_trial)
+                result = run_plan(plan, ledger, options, reporter, on_trial, gate)
+            watch.exit_code = _exit_code(result)
+            watch.answer, watch.words = _document(plan, result), _words(plan, result, shown)
+    finally:
+        reporter.close()
+    click.echo(json.dumps(watch.answer) if as_json else watch.words)
+    return watch.exit_code
+
+
+def _tell_others(whole: Plan, part: Plan, ledger: Ledger, on_trial: OnTrial) -> None:
+    """How the trials stand that are not run now."""
+    from dashboards.status import states
+
+    ours = {trial.key for trial in part.trials}
+    if len(ours) < len(whole.trials):
+        found = states(whole, ledger)
+        for trial in whole.trials:
+            if trial.key not in ours:
+                on_trial(trial, found[trial.key])
+
+
+def _exit_code(result: RunResult) -> int:
+    if result.stopped is not None:
+        return EXIT_INTERRUPTED
+    whole = result.counts()["done"] == len(result.states) and not result.failed  # a pooled stage belongs to no trial
+    return EXIT_DONE if whole else EXIT_TRIALS_FAILED
+
+
+def _document(plan: Plan, result: RunResult) -> dict[str, Any]:
+    stages = {"ran": len(result.ran), "reused": result.reused, "failed": len(result.failed)}
+    found = {"grid": plan.grid, "trials": result.counts(), "stages": stages, "seconds": round(result.seconds, 3)}
+    stop = result.stopped
+    told = {"why": stop.why, "words": stop.words, "left": {"stages": stop.stages, "trials": stop.trials}} if stop else None
+    return found | {"stopped": told}
+
+
+def _words(plan: Plan, result: RunResult, grid: str) -> str:
+    counts, stop = result.counts(), result.stopped
+    if not result.ran and not result.failed and stop is None:
+        told = f"{plan.grid}: nothing to run, all {counts['done']} trials are done"
+    else:
+        trials = ", ".join(f"{number} {state}" for state, number in counts.items())
+        failed = f", {len(result.failed)} failed" if result.failed else ""
+        told = f"{plan.grid}: trials: {trials}; ran {len(result.ran)} stages, reused {result.reused}{failed}"
+    if stop is not None:
+        return f"{told}\nstopped: {stop.words}; left: {stop.stages} stages of {stop.trials} trials\nnext: s2l run {grid}"
+    bad = counts["failed"] or counts["blocked"]
+    return f"{told}\n" + (f"next: s2l status {grid}" if bad else f"next: s2l results {grid}; s2l report {grid} -o report.html")

@@ -1,0 +1,214 @@
+"""What workers tell the driver while they run: where, how far, that they leave. No news means that a worker is dead, or hangs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+NEWS_EVERY_S, NEWS_WAIT_S = 0.5, 5.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a unit runs.
+
+    Attributes:
+        node: Ray's name of the node.
+        holder: the process, as leases name it (`jobs.ledger.holder`), as JSON.
+        stacks: a file on that host which the process writes its stacks to when it is asked to.
+    """
+
+    node: str
+    host: str
+    pid: int
+    holder: str
+    stacks: str
+
+
+@dataclass
+class Story:
+    """What is known of one run of a unit.
+
+    Attributes:
+        heard: when it was last heard of, on the driver's clock.
+        left: the outcome (JSON) with which the worker left, because its machine is taken away.
+        hung_s: how long it showed no progress when the driver killed it for that; 0 otherwise.
+        trace: its stacks at that moment.
+    """
+
+    unit: str
+    place: Place
+    heard: float
+    stage: str = ""
+    words: str = ""
+    left: str = ""
+    hung_s: float = 0.0
+    trace: str = ""
+
+
+@dataclass
+class News:
+    """What happened to one run since the driver asked last."""
+
+    begun: tuple[str, Place] | None = None
+    said: dict[str, tuple[float, str]] = field(default_factory=dict)
+    last: str = ""
+    left: str = ""
+    ended: bool = False
+
+
+def board_class() -> Any:
+    """A Ray actor that workers tell their news to, and the driver reads."""
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class Board:
+        def __init__(self) -> None:
+            self._news: dict[str, News] = {}
+            self._open = True
+
+        def close(self) -> None:
+            self._open = False
+
+        def is_open(self) -> bool:
+            return self._open
+
+        def begin(self, run: str, unit: str, place: Place) -> None:
+            self._of(run).begun = (unit, place)
+
+        def tell(self, run: str, key: str, fraction: float, words: str) -> None:
+            news = self._of(run)
+            news.said[key], news.last = (fraction, words), key
+
+        def leave(self, run: str, outcome: str) -> None:
+            self._of(run).left = outcome
+
+        def end(self, run: str) -> None:
+            self._of(run).ended = True
+
+        def news(self) -> dict[str, News]:
+            news, self._news = self._news, {}
+            return news
+
+        def _of(self, run: str) -> News:
+            return self._news.setdefault(run, News())
+
+    return Board
+
+
+def is_open(board: Any) -> bool:
+    """Whether a unit may still begin: workers ask when they are about to. A board that does not answer is no reason to stop."""
+    import ray
+
+    if board is None:
+        return True
+    try:
+        return bool(ray.get(board.is_open.remote(), timeout=NEWS_WAIT_S))
+    except Exception:
+        return True
+
+
+class BoardReader(threading.Thread):
+    """Carries news from the board to a reporter until stopped, knows the story of every unit that runs, and ends workers that hang.
+
+    It carries one word the other way: that nothing may begin any more.
+
+    Args:
+        tell: told (stage key, fraction, words).
+        closed: whether nothing may begin any more.
+        hung_after_s: how long a unit may show no progress.
+        end_worker: kills a process where it runs and gives its stacks back; raises when it cannot.
+        say: told of workers that were ended, in words.
+    """
+
+    def __init__(
+        self,
+        board: Any,
+        tell: Callable[[str, float, str], None],
+        *,
+        closed: Callable[[], bool] = lambda: False,
+        hung_after_s: float,
+        end_worker: Callable[[Place], str],
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(daemon=True, name="s2l-board")
+        self._board, self._tell, self._end_worker, self._say, self._clock = board, tell, end_worker, say, clock
+        self._closed = closed
+        self._hung_after_s = hung_after_s
+        self._stories: dict[str, Story] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._complained = False
+
+    def run(self) -> None:
+        while not self._stopping.wait(NEWS_EVERY_S):
+            try:
+                if self._closed():
+                    self._board.close.remote()
+                self.collect()
+                self._end_the_silent()
+            except Exception as error:  # a run goes on without its news
+                if not self._complained:
+                    self._complained = True
+                    print(f"progress is not shown: {error}", file=sys.stderr)
+
+    def collect(self) -> None:
+        """Take what the board has."""
+        import ray
+
+        with self._lock:
+            news = ray.get(self._board.news.remote(), timeout=NEWS_WAIT_S)
+            for run, one in news.items():
+                self._note(run, one)
+
+    def story(self, unit: str) -> Story | None:
+        """What is known of the newest run of a unit, asked of the board once more; None when it never said that it had begun."""
+        try:
+            self.collect()
+        except Exception as error:
+            print(f"the last news of a lost worker are missing: {error}", file=sys.stderr)
+        with self._lock:
+            runs = [run for run, story in self._stories.items() if story.unit == unit]
+            found = self._stories[runs[-1]] if runs else None
+            for run in runs:  # that worker is gone: the next run is a story of its own
+                del self._stories[run]
+        return found
+
+    def stop(self) -> None:
+        """Return when the board is asked no more: Ray ends a process in which a thread still asks while it shuts down."""
+        self._stopping.set()
+        self.join()
+
+    def _note(self, run: str, news: News) -> None:
+        for key, (fraction, words) in news.said.items():
+            self._tell(key, fraction, words)
+        if news.ended:
+            self._stories.pop(run, None)
+            return
+        if news.begun is not None:
+            self._stories[run] = Story(*news.begun, self._clock())
+        story = self._stories.get(run)
+        if story is None:
+            return
+        story.heard = self._clock()
+        story.left = news.left or story.left
+        if news.last:
+            story.stage, story.words = news.last, news.said[news.last][1]
+
+    def _end_the_silent(self) -> None:
+        now = self._clock()
+        with self._lock:
+            silent = [one for one in self._stories.values() if now - one.heard >= self._hung_after_s and not one.hung_s]
+        for story in silent:
+            story.hung_s = now - story.heard
+            try:
+                story.trace = self._end_worker(story.place)
+                self._say(f"no progress for {story.hung_s:.0f} s: ended the worker {story.place.pid} on {story.place.host}")
+            except Exception as error:
+                story.hung_s, story.heard = 0.0, self._clock()  # once more after as long again
+                self._say(f"the worker {story.place.pid} on {story.place.host} shows no progress and cannot be ended: {error}")

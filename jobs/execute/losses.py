@@ -1,0 +1,108 @@
+"""What a lost worker means: a node that was taken away counts for nothing; a unit that takes its workers down is given up in the end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.execute.board import Story
+from jobs.execute.units import Unit
+from jobs.ledger.failures import ErrorClass
+from jobs.policy import RetryPolicy
+
+SETTLE_S = 3.0
+"""How long a node may take to be known as gone after its workers, before a unit is given up for them."""
+LONGEST_LAST_WORDS = 200
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a unit is given up."""
+
+    error_class: ErrorClass
+    message: str
+    stage: str = ""
+    host: str = ""
+    trace: str = ""
+    tries: int = 0
+
+
+class Losses:
+    """Counts lost workers by unit.
+
+    Args:
+        node_lives: whether a node, by Ray's name, is still there.
+
+    Attributes:
+        halved: key of a stage -> how often its pieces of a batch are to be halved: from the second worker on that died in it, for want of
+            memory as likely as not.
+    """
+
+    def __init__(self, policy: RetryPolicy, node_lives: Callable[[str], bool], *, wait: Callable[[float], None] = time.sleep) -> None:
+        self._policy, self._node_lives, self._wait = policy, node_lives, wait
+        self._of: dict[str, list[Story | None]] = {}
+        self._unreached: Counter[str] = Counter()
+        self.halved: Counter[str] = Counter()
+
+    def lost(self, unit: Unit, story: Story | None) -> Verdict | None:
+        """Note that a unit's worker is gone; why the unit is given up, or None to try again.
+
+        Args:
+            story: what is known of its last run.
+        """
+        self._of.setdefault(unit.id, []).append(story)
+        verdict = self._verdict(unit)
+        if verdict is not None:
+            self._wait(SETTLE_S)  # perhaps the node is going away, and not yet known to be gone
+            verdict = self._verdict(unit)
+        self._halve(unit, story)
+        return verdict
+
+    def unreached(self, unit: Unit, message: str) -> Verdict | None:
+        """Note that a unit's worker waited for the store in vain, while the driver reaches it; a verdict as for `lost`."""
+        self._unreached[unit.id] += 1
+        if self._unreached[unit.id] < self._policy.preempted.tries:
+            return None
+        return Verdict("transient", f"workers do not reach the store, which the driver reaches: {message}", tries=self._unreached[unit.id])
+
+    def told(self, unit: Unit) -> str:
+        """`1 of 4 tries lost`, in words for people."""
+        died, hung = self._counted(unit)
+        counts = ((len(died), self._policy.preempted.tries), (len(hung), self._policy.hung.tries))
+        told = [f"{count} of {allowed} tries" for count, allowed in counts if count]
+        return " and ".join(told) if told else "not counted: its node is gone"
+
+    def _verdict(self, unit: Unit) -> Verdict | None:
+        died, hung = self._counted(unit)
+        if len(hung) >= self._policy.hung.tries:
+            last = hung[-1]
+            message = f"no progress for {self._policy.hung.after_s:g} s, {_times(len(hung))}{_last_words(last)}"
+            return Verdict("hung", message, last.stage, last.place.host, last.trace, len(hung))
+        if len(died) >= self._policy.preempted.tries:
+            told = next((story for story in reversed(died) if story is not None), None)
+            message = f"the worker died each time it ran this stage (killed, or out of memory), {_times(len(died))}, on nodes that live"
+            stage, host = (told.stage, told.place.host) if told else ("", "")
+            return Verdict("preempted", message + (_last_words(told) if told else ""), stage, host, "", len(died))
+        return None
+
+    def _counted(self, unit: Unit) -> tuple[list[Story | None], list[Story]]:
+        """The runs that died and those that hung, without those whose node is gone: asked anew each time, since that is learned late."""
+        here = [story for story in self._of.get(unit.id, ()) if story is None or self._node_lives(story.place.node)]
+        return [one for one in here if one is None or not one.hung_s], [one for one in here if one is not None and one.hung_s]
+
+    def _halve(self, unit: Unit, story: Story | None) -> None:
+        if story is not None and story.stage and not story.hung_s:
+            died = sum(one is not None and one.stage == story.stage for one in self._counted(unit)[0])
+            self.halved[story.stage] = max(0, died - 1)
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _last_words(story: Story) -> str:
+    where = f"process {story.place.pid} on {story.place.host}"
+    said = f"; the last that was seen: {story.words[:LONGEST_LAST_WORDS]!r}" if story.words else "; it never showed any"
+    return f"{said} ({where})"

@@ -1,0 +1,103 @@
+"""Workers that die, hang and are told to leave, for real: processes of a private Ray, ended by signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.execute.leaving import EXIT_PREEMPTED
+from tests.s2l_process import ROOT, wait_for
+from tests.unruly.shake import STEPS
+from tests.unruly_runs import Unruly
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_poisonous_and_the_hung_are_given_up_by_name_and_all_others_finish(tmp_path: Path) -> None:
+    poison, hung_once, hung, hungry, good = range(5)
+    world = Unruly(tmp_path)
+    plan = {poison: ["die"], hung_once: ["hang", "good"], hung: ["hang"], hungry: ["hungry"], good: ["good"]}
+    world.prepare(plan, {"preempted": {"tries": 3}, "hung": {"after_s": 6, "tries": 2}})
+    assert world.run() == {"done": 3, "failed": 2, "blocked": 0}, world.said()
+    failures = {failure.error_class: failure for failure in world.failures()}
+    assert set(failures) == {"preempted", "hung"}
+    assert [len(world.tries(seed)) for seed in plan] == [3, 2, 2, 3, 1]
+    for seed in (poison, hung_once, hung):
+        pids = [one["pid"] for one in world.tries(seed)]
+        assert len(set(pids)) == len(pids), "each try had a worker of its own"
+
+    died = failures["preempted"]
+    assert "died each time it ran this stage" in died.message
+    assert "3 times, on nodes that live; the last that was seen: 'try 3, die'" in died.message
+    assert (died.kind, died.tries) == ("shake", 3)
+
+    silent = failures["hung"]
+    assert "no progress for 6 s, twice; the last that was seen: 'try 2, hang'" in silent.message
+    assert f"process {world.tries(hung)[-1]['pid']} on" in silent.message
+    assert "_hang" in silent.traceback, "the stacks say where it hung"
+    assert not [pid for one in world.tries(hung) if psutil.pid_exists(pid := one["pid"])]
+
+    assert [one["micro_batch"] for one in world.tries(hungry)] == [None, None, 2]
+    made = [manifest.made for key in world.ledger.committed("shake") if (manifest := world.ledger.manifest("shake", key))]
+    assert [facts.get("micro_batch") for facts in made if "micro_batch" in facts] == [2]
+
+
+def test_a_worker_that_is_told_to_leave_keeps_a_checkpoint_and_its_unit_goes_on_elsewhere_uncounted(tmp_path: Path) -> None:
+    world = Unruly(tmp_path)
+    world.prepare({0: ["steps"], 1: ["good"]}, {"preempted": {"tries": 1}})
+    driver = world.start()
+    steps = tmp_path / "steps"
+    for told in (1, 2):
+
+        def under_way(told: int = told) -> bool:
+            return len(world.tries(0)) == told and len(steps.read_text().splitlines() if steps.exists() else []) >= 10 * told
+
+        assert wait_for(under_way, "a few steps", process=driver), world.said()
+        os.kill(world.tries(0)[-1]["pid"], signal.SIGTERM)
+    assert driver.wait(300) == 0, world.said()
+    assert world.counts() == {"done": 2, "failed": 0, "blocked": 0}
+    assert world.failures() == []
+    assert [int(line) for line in steps.read_text().splitlines()] == list(range(STEPS)), "no step is lost and none made twice"
+    assert len({one["pid"] for one in world.tries(0)}) == 3
+    assert world.said().count("was told to leave; its unit goes on elsewhere") == 2
+
+
+def test_a_driver_that_is_terminated_leaves_no_worker_behind(tmp_path: Path) -> None:
+    world = Unruly(tmp_path)
+    world.prepare({0: ["steps"], 1: ["hang"]}, {})
+    driver = world.start()
+    assert wait_for(lambda: len(world.tries(0)) == len(world.tries(1)) == 1, "both shakes", process=driver), world.said()
+    workers = [psutil.Process(world.tries(seed)[0]["pid"]) for seed in (0, 1)]
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(60) != 0
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    for worker in alive:
+        worker.kill()
+    assert alive == [], "a worker that listens for SIGTERM outlived its Ray"
+
+
+IDLE = """\
+import os, signal, sys, time
+from types import SimpleNamespace
+import threading
+from jobs.execute.leaving import Notice
+
+notice = Notice(SimpleNamespace(leaving=threading.Event()))
+notice.busy = sys.argv[1] == "busy"
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.2)
+print("still here", notice._worker.leaving.is_set())
+"""
+
+
+@pytest.mark.parametrize(("state", "code", "said"), [("idle", EXIT_PREEMPTED, ""), ("busy", 0, "still here True\n")])
+def test_an_idle_worker_ends_at_once_with_its_exit_code_and_a_busy_one_is_only_told(state: str, code: int, said: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", IDLE, state], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (code, said), done.stderr

@@ -1,0 +1,83 @@
+"""The shell scripts: clean under shellcheck, and refusing to start what would be open to others or cannot work."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.compose_bed import ROOT
+
+SBATCH = ROOT / "cluster/launch/slurm/s2l.sbatch"
+SCRIPTS = sorted([SBATCH, *(ROOT / "docker").rglob("*.sh")])
+START = ROOT / "docker/start"
+
+
+def run(script: Path, *words: str, **given: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(script), *words], env={"PATH": os.environ["PATH"]} | given, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script: Path) -> None:
+    command = [str(Path(sys.executable).parent / "shellcheck"), "--external-sources", "--severity=style", "--shell=bash", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_shellcheck_would_find_something(tmp_path: Path) -> None:
+    (tmp_path / "bad.sh").write_text("#!/bin/bash\nrm -rf $1/*\n")
+    command = [str(Path(sys.executable).parent / "shellcheck"), "--severity=style", str(tmp_path / "bad.sh")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("script", ["ray-head.sh", "ray-worker.sh"])
+def test_no_ray_starts_without_a_token(script: str, tmp_path: Path) -> None:
+    done = run(START / script, TMPDIR=str(tmp_path), S2L_HEAD="127.0.0.1:1")
+    assert done.returncode == 2
+    assert "RAY_AUTH_TOKEN is empty; set it to" in done.stderr
+
+
+def test_a_worker_wants_to_know_its_head(tmp_path: Path) -> None:
+    done = run(START / "ray-worker.sh", TMPDIR=str(tmp_path), RAY_AUTH_TOKEN="a" * 64)
+    assert (done.returncode, done.stderr) == (2, "ray-worker: S2L_HEAD is empty; set it to HOST:PORT of the head\n")
+
+
+@pytest.mark.parametrize("missing", ["MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"])
+def test_an_mlflow_that_others_reach_has_a_user(missing: str, tmp_path: Path) -> None:
+    given = dict.fromkeys(("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"), "x")
+    done = run(START / "mlflow.sh", TMPDIR=str(tmp_path), S2L_MLFLOW_DATA=str(tmp_path), S2L_BIND="0.0.0.0", **given | {missing: ""})
+    assert done.returncode == 2
+    assert f"{missing} is empty" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_an_s3_server_has_keys(missing: str, tmp_path: Path) -> None:
+    given = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x") | {missing: ""}
+    done = run(START / "seaweedfs.sh", TMPDIR=str(tmp_path), S2L_SEAWEEDFS_DATA=str(tmp_path / "data"), **given)
+    assert done.returncode == 2
+    assert f"{missing} is empty" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_slurm_script_says_how_it_is_used() -> None:
+    for words, said in (((), "no grid given; use: sbatch"), (("quickstart",), "this is no Slurm job; submit it: sbatch")):
+        done = run(SBATCH, *words)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_the_slurm_script_wants_an_environment_all_nodes_see(tmp_path: Path) -> None:
+    done = run(SBATCH, "quickstart", SLURM_JOB_ID="7", SLURM_SUBMIT_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert f"no ray in {tmp_path}/.venv/bin; set S2L_BIN" in done.stderr
+
+
+def test_every_setting_the_slurm_script_reads_is_described_in_it() -> None:
+    lines = SBATCH.read_text().splitlines()
+    described = "\n".join(line for line in lines if line.startswith("#"))
+    read = set(re.findall(r"\$\{(S2L_\w+):-", "\n".join(lines)))
+    assert {name for name in read if f"#   {name} " not in described} == set()

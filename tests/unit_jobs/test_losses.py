@@ -1,0 +1,196 @@
+"""What a lost worker means for its unit: counted or not, tried in smaller pieces, given up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.execute.board import BoardReader, News, Place, Story
+from jobs.execute.losses import SETTLE_S, Losses, Verdict
+from jobs.execute.units import Unit
+from jobs.graph import Graph
+from jobs.policy import Hung, Preempted, RetryPolicy
+from jobs.stages.specs import DataStage, DrawnFaces
+
+UNIT = Unit("u", "cell", (Graph().add(DataStage(source=DrawnFaces(identity="nobody"))),), frozenset())
+STAGE = UNIT.nodes[0].key
+PLACE = Place("node-a", "host-a", 77, "{}", "stacks")
+STORY = Story("u", PLACE, heard=0.0, stage=STAGE, words="step 3 of 9")
+
+
+class World:
+    """Nodes that may go away, and a wait that takes no time."""
+
+    def __init__(self) -> None:
+        self.alive = {"node-a", "node-b"}
+        self.gone_after_wait: set[str] = set()
+        self.waited: list[float] = []
+        policy = RetryPolicy(preempted=Preempted(tries=3), hung=Hung(tries=2, after_s=900))
+        self.losses = Losses(policy, lambda node: node in self.alive, wait=self.wait)
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.alive -= self.gone_after_wait
+
+    def lose(self, story: Story | None = STORY, times: int = 1) -> list[Verdict | None]:
+        return [self.losses.lost(UNIT, story) for _ in range(times)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_unit_that_takes_its_workers_down_on_living_nodes_is_given_up(world: World) -> None:
+    first, second, third = world.lose(times=3)
+    assert (first, second) == (None, None)
+    assert third is not None
+    assert (third.error_class, third.stage, third.host, third.tries) == ("preempted", STAGE, "host-a", 3)
+    assert "3 times, on nodes that live; the last that was seen: 'step 3 of 9' (process 77 on host-a)" in third.message
+
+
+def test_a_node_that_goes_away_counts_for_nothing_however_often(world: World) -> None:
+    for number in range(10):
+        world.alive.discard(f"node-{number}")
+        assert world.lose(replace(STORY, place=replace(PLACE, node=f"node-{number}"))) == [None]
+    assert world.losses.halved[STAGE] == 0
+    assert world.lose(times=3)[-1] is not None, "those on a node that lives still count"
+
+
+def test_a_node_whose_end_is_learned_after_its_workers_counts_for_nothing_either(world: World) -> None:
+    world.lose(times=2)
+    world.gone_after_wait = {"node-a"}
+    assert world.lose() == [None]
+    assert world.waited == [SETTLE_S]
+    assert world.losses.told(UNIT) == "not counted: its node is gone"
+
+
+def test_a_worker_of_which_nothing_is_known_counts(world: World) -> None:
+    assert world.lose(None, times=3)[-1] == Verdict(
+        "preempted", "the worker died each time it ran this stage (killed, or out of memory), 3 times, on nodes that live", tries=3
+    )
+
+
+def test_from_the_second_worker_on_that_died_in_a_stage_its_pieces_are_halved(world: World) -> None:
+    halved = []
+    for _ in range(3):
+        world.lose()
+        halved.append(world.losses.halved[STAGE])
+    assert halved == [0, 1, 2]
+
+
+def test_workers_that_died_in_different_stages_halve_nothing(world: World) -> None:
+    world.lose()
+    world.lose(replace(STORY, stage="another"))
+    assert +world.losses.halved == {}
+
+
+def test_a_hung_unit_is_given_up_by_its_own_count_and_names_its_last_progress(world: World) -> None:
+    hung = replace(STORY, hung_s=901.0, trace="File x, line 3 in run")
+    assert world.lose() == [None]
+    assert world.lose(hung) == [None]
+    assert world.losses.told(UNIT) == "1 of 3 tries and 1 of 2 tries"
+    (verdict,) = world.lose(hung)
+    assert verdict is not None
+    assert (verdict.error_class, verdict.trace, verdict.tries) == ("hung", "File x, line 3 in run", 2)
+    assert "no progress for 900 s, twice; the last that was seen: 'step 3 of 9'" in verdict.message
+
+
+def test_workers_that_do_not_reach_the_store_which_the_driver_reaches_are_given_up_as_transient(world: World) -> None:
+    found = [world.losses.unreached(UNIT, "no route") for _ in range(3)]
+    assert found[:2] == [None, None]
+    assert found[2] is not None
+    assert (found[2].error_class, found[2].tries) == ("transient", 3)
+    assert "no route" in found[2].message
+
+
+# --- the stories ---
+
+
+class Reader(BoardReader):
+    """A reader whose board is a list of news, and whose clock is set by hand."""
+
+    def __init__(self) -> None:
+        self.now, self.ended, self.words = 0.0, [], []
+        self.fails = False
+        super().__init__(
+            None,
+            lambda *news: None,
+            hung_after_s=60.0,
+            end_worker=self.end,
+            say=self.words.append,
+            clock=lambda: self.now,
+        )
+        self.coming: list[dict[str, News]] = []
+
+    def end(self, place: Place) -> str:
+        if self.fails:
+            raise TimeoutError("no answer")
+        self.ended.append(place.pid)
+        return "stacks"
+
+    def collect(self) -> None:
+        for news in self.coming:
+            for run, one in news.items():
+                self._note(run, one)
+        self.coming = []
+
+    def hear(self, run: str, news: News) -> None:
+        self.coming.append({run: news})
+        self.collect()
+
+    def look(self) -> None:
+        self._end_the_silent()
+
+
+def test_a_worker_is_ended_when_it_has_shown_no_progress_for_so_long_and_only_once() -> None:
+    reader = Reader()
+    reader.hear("r", News(begun=("u", PLACE)))
+    reader.now = 59.0
+    reader.look()
+    reader.hear("r", News(said={"k": (0.5, "half")}, last="k"))
+    reader.now = 118.0
+    reader.look()
+    assert reader.ended == []
+    reader.now = 119.0
+    reader.look()
+    reader.look()
+    assert reader.ended == [77]
+    story = reader.story("u")
+    assert story is not None
+    assert (story.stage, story.words, story.hung_s, story.trace) == ("k", "half", 60.0, "stacks")
+    assert reader.story("u") is None, "the next run is a story of its own"
+
+
+def test_a_unit_that_has_ended_is_not_waited_for_even_when_its_beginning_and_end_are_learned_at_once() -> None:
+    reader = Reader()
+    reader.hear("r", News(begun=("u", PLACE), ended=True))
+    reader.now = 1000.0
+    reader.look()
+    assert reader.ended == []
+
+
+def test_a_worker_that_cannot_be_ended_is_tried_again_after_as_long_and_the_user_is_told() -> None:
+    reader = Reader()
+    reader.fails = True
+    reader.hear("r", News(begun=("u", PLACE)))
+    reader.now = 60.0
+    reader.look()
+    assert "cannot be ended: no answer" in reader.words[0]
+    reader.fails = False
+    reader.now = 119.0
+    reader.look()
+    assert reader.ended == []
+    reader.now = 120.0
+    reader.look()
+    assert reader.ended == [77]
+
+
+def test_the_outcome_of_a_worker_that_left_is_kept_in_its_story() -> None:
+    reader = Reader()
+    reader.hear("r", News(begun=("u", PLACE)))
+    reader.hear("r", News(left="{}"))
+    story = reader.story("u")
+    assert story is not None
+    assert story.left == "{}"

@@ -1,0 +1,76 @@
+"""A shake that behaves as `$UNRULY/plan.json` says: {seed: [behaviour of the first try, of the second, ...]}; the last one stays.
+
+Every try leaves a line of JSON in `$UNRULY/tries`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from jobs.stages.checkpoints import Checkpoints
+from jobs.stages.contract import StageJob
+
+RESUMES = True
+STEPS = 60
+
+
+def run(job: StageJob) -> None:
+    spec: Any = job.spec
+    folder, seed = Path(os.environ["UNRULY"]), str(spec.seed)
+    behaviours = json.loads((folder / "plan.json").read_text()).get(seed, ["good"])
+    number = sum(one["seed"] == seed for one in tries(folder))
+    how = behaviours[min(number, len(behaviours) - 1)]
+    note = {"seed": seed, "pid": os.getpid(), "how": how, "micro_batch": job.micro_batch}
+    with (folder / "tries").open("a") as file:
+        file.write(json.dumps(note) + "\n")
+    job.say(0.5, f"try {number + 1}, {how}")
+    globals()[f"_{how}"](job, folder)
+    (job.out / "shake.json").write_text(json.dumps({"seed": seed}))
+
+
+def tries(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "tries"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _good(job: StageJob, folder: Path) -> None:
+    """Works."""
+
+
+def _die(job: StageJob, folder: Path) -> None:
+    time.sleep(0.5)  # its last words are heard
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hungry(job: StageJob, folder: Path) -> None:
+    """The kernel kills it, unless it computes in pieces."""
+    if job.micro_batch is None:
+        _die(job, folder)
+
+
+def _hang(job: StageJob, folder: Path) -> None:
+    while True:  # a signal ends the sleep
+        ctypes.PyDLL(None).sleep(10**6)  # in compiled code, with the interpreter's lock: no thread of this process runs
+
+
+def _steps(job: StageJob, folder: Path) -> None:
+    """Resumes where it was, as a fit does; every step leaves a line."""
+    checkpoints = Checkpoints(job)
+    with tempfile.TemporaryDirectory() as state:
+        at = Path(state) / "step"
+        done = int(at.read_text()) if checkpoints.load(Path(state)) else 0
+        for step in range(done, STEPS):
+            time.sleep(0.1)
+            with (folder / "steps").open("a") as file:
+                file.write(f"{step}\n")
+            job.say((step + 1) / STEPS, f"step {step + 1} of {STEPS}")
+            if checkpoints.due() and step + 1 < STEPS:
+                at.write_text(str(step + 1))
+                checkpoints.save(Path(state))
