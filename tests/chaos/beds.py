@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,23 +27,26 @@ _BUCKET = "s2l-chaos"
 
 
 @contextlib.contextmanager
-def in_a_folder(folder: Path, undisturbed: Undisturbed) -> Iterator[World]:
-    """The store in a folder, on a small disk of its own where one can be mounted; MLflow on SQLite."""
-    folder.mkdir(parents=True)
+def in_a_folder(folder: Path, undisturbed: Undisturbed, *arguments: str) -> Iterator[World]:
+    """The store in a folder, on a small disk of its own where one can be mounted; MLflow on SQLite.
+
+    Args:
+        arguments: further words for `s2l run`.
+    """
     store = folder / "disk" / "store"
-    store.parent.mkdir()
-    small = _mount(store.parent)
-    world = World(folder, undisturbed, str(store), f"sqlite:///{folder / 'mlflow.db'}", parts={"small disk": small})
-    try:
-        yield world
-    finally:
-        end(world)
+    store.parent.mkdir(parents=True)
+    with contextlib.ExitStack() as stack:
+        small = _mount(store.parent)
         if small:
-            subprocess.run(["umount", "-l", str(store.parent)], check=False)
+            stack.callback(_unmount, store.parent)
+        parts = {"small disk": small}
+        world = World(folder, undisturbed, str(store), f"sqlite:///{folder / 'mlflow.db'}", arguments=arguments, parts=parts)
+        stack.callback(end, world)
+        yield world
 
 
 @contextlib.contextmanager
-def with_services(folder: Path, undisturbed: Undisturbed, *, seed: int = 0) -> Iterator[World]:
+def with_services(folder: Path, undisturbed: Undisturbed, *arguments: str, seed: int = 0) -> Iterator[World]:
     """The store on SeaweedFS, MLflow as a server, on PostgreSQL where that is installed.
 
     Drivers and workers reach both through proxies, we do directly.
@@ -54,9 +58,8 @@ def with_services(folder: Path, undisturbed: Undisturbed, *, seed: int = 0) -> I
         parts: dict[str, Any] = {"store server": store}
         backend = None
         if has_postgres():
-            parts["database"] = postgres.start(folder / "postgres")
+            parts["database"] = stack.enter_context(_database())
             backend = parts["database"].uri
-            stack.callback(_stop_database, folder / "postgres")
         tracking = parts["tracking server"] = mlflow.start(folder / "mlflow", backend=backend)
         stack.callback(lambda: mlflow.stop(tracking, at_once=True))
         parts["store"], parts["tracking"] = Proxy(store.ports[3], seed), Proxy(tracking.port, seed)
@@ -70,6 +73,7 @@ def with_services(folder: Path, undisturbed: Undisturbed, *, seed: int = 0) -> I
             direct_tracking=tracking.uri,
             env=store.environment() | {"AWS_ENDPOINT_URL_S3": parts["store"].url},
             look=store.environment() | {"AWS_MAX_ATTEMPTS": "1"},
+            arguments=arguments,
             parts=parts,
         )
         stack.callback(end, world)
@@ -108,10 +112,18 @@ def _stop_store(folder: Path) -> None:
         seaweedfs.stop(server, at_once=True)
 
 
-def _stop_database(folder: Path) -> None:
-    server = postgres.find(folder)
-    if server is not None:
-        postgres.stop(server, at_once=True)
+@contextlib.contextmanager
+def _database() -> Iterator[postgres.Postgres]:
+    """PostgreSQL in a folder that the user it runs as can reach, which a test's own folder is not."""
+    folder = Path(tempfile.mkdtemp(prefix="s2l-chaos-db-", dir="/tmp"))
+    folder.chmod(0o711)
+    try:
+        yield postgres.start(folder / "postgres")
+    finally:
+        server = postgres.find(folder / "postgres")
+        if server is not None:
+            postgres.stop(server, at_once=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def end(world: World) -> None:
@@ -119,6 +131,14 @@ def end(world: World) -> None:
     for driver in world.running():
         world.kill(driver)
     shutil.rmtree(world.temp, ignore_errors=True)
+
+
+def _unmount(place: Path) -> None:
+    """What was on it stays, on a disk of the usual size, for looking at."""
+    kept = place.with_name("kept")
+    shutil.copytree(place, kept)
+    subprocess.run(["umount", "-l", str(place)], check=False)
+    kept.rename(place / "kept")
 
 
 def _mount(place: Path) -> bool:

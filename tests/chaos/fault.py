@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.chaos.world import Driver, World
+
+AT_START = (0.0, 0.0)
+"""The moments of a fault that is there before the first driver."""
 
 
 class NotNow(Exception):
@@ -23,7 +28,7 @@ class Injected:
         hit: whether it has met something that runs; until then it is not over.
         mend: undoes it.
         ended: drivers that had ended when it began.
-        told_before: how much the user had been told then.
+        told_before: how long each log was then.
         at: how many stages were committed then.
     """
 
@@ -31,7 +36,7 @@ class Injected:
     hit: Callable[[], bool] = lambda: True
     mend: Callable[[], None] = lambda: None
     ended: tuple[Driver, ...] = ()
-    told_before: int = 0
+    told_before: dict[Path, int] = field(default_factory=dict)
     at: int = 0
     since: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
@@ -53,7 +58,6 @@ class Fault:
         codes: exit codes that a driver may end with because of it; the same command then goes on.
         moments: the part of the grid in which it happens.
         waits: no driver is started again while it lasts.
-        ends: the last one of its grid: it is over when the driver has ended.
     """
 
     name: str
@@ -81,6 +85,11 @@ def until_code(code: int) -> Over:
     return lambda world, injected: any(
         driver.process.poll() == code for driver in world.drivers if not any(driver is before for before in injected.ended)
     )
+
+
+def until_told(pattern: str) -> Over:
+    """Over when the user could read so since it was injected."""
+    return lambda world, injected: re.search(pattern, world.told(injected.told_before)) is not None
 
 
 def until_done(world: World, injected: Injected) -> bool:

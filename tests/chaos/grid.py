@@ -24,6 +24,9 @@ axes:
 when:
   rank: {method: lora+dreambooth}
   seed: {method: lora+dreambooth}
+retry:
+  hung: {after_s: HUNG_S, tries: 20}
+  transient: {wait_s: 0.5, longest_wait_s: 4, tries: 100}
 """
 
 
@@ -45,10 +48,12 @@ class Undisturbed:
         return expand(read_grid(str(self.grid), ()))
 
 
-def undisturbed(folder: Path, seeds: int) -> Undisturbed:
-    """Run the grid once with 2 domains x (un-shaken, LoRA with so many seeds)."""
+def undisturbed(folder: Path, seeds: int, hung_after_s: float = 60.0) -> Undisturbed:
+    """Run the grid once with 2 domains x (un-shaken, LoRA with so many seeds); what the folder holds from before is used again."""
+    folder.mkdir(parents=True, exist_ok=True)
     grid = folder / "chaos.yaml"
-    grid.write_text(GRID.replace("SEEDS", ", ".join(map(str, range(seeds)))))
+    text = GRID.replace("SEEDS", ", ".join(map(str, range(seeds))))
+    grid.write_text(text.replace("HUNG_S", str(hung_after_s)))
     home = Home(folder)
     home.run("run", str(grid), "--local", "--no-tracking")
     manifests = (home.store / "manifests").rglob("*.json")

@@ -7,7 +7,14 @@ import re
 from collections import Counter
 from typing import Any
 
+from dashboards import results, tables
+from jobs.execute.options import RunOptions
+from jobs.execute.progress import Silent
+from jobs.execute.run import run_plan
+from jobs.ledger.paths import Paths
+from jobs.ledger.verify import verify
 from jobs.tracker.rows import BOUNDS, safe
+from jobs.tracker.session import sync_grid
 from tests.chaos.world import Broken, World, answer
 
 TOLERANCE = 5e-3
@@ -23,25 +30,24 @@ def judge(world: World) -> None:
     _verify_is_clean(world)
     loose = _other_variants(world)
     _same_digests(world, loose)
-    _same_results(world, loose)
+    rows = _same_results(world, loose)
     _nothing_ran_twice(world)
-    again = json.loads(world.command("run", world.grid, *world.arguments, "--json").stdout)
-    if again["stages"]["ran"]:
-        raise Broken(f"a second run found something to run: {again}")
-    world.command("sync", world.grid)
-    _mlflow_shows_each_trial_once(world)
+    _nothing_is_left_to_run(world)
+    with world.looking() as ledger:
+        sync_grid(world.undisturbed.plan, ledger, world.direct_tracking or world.tracking)
+    mlflow_shows_each_trial_once(world, rows)
 
 
 def _verify_is_clean(world: World) -> None:
     """What was spoiled and not yet met is found, named and made again; after that there is nothing to find."""
     for _ in range(3):
-        found = world.command("verify", "--repair", "--json", codes=(0, 3))
-        wrong = [problem for problem in json.loads(found.stdout)["problems"] if problem["severity"] == "error"]
+        with world.looking(look_only=False) as ledger:
+            wrong = [problem for problem in verify(ledger, repair=True) if problem.severity == "error"]
         if not wrong:
             return
         for problem in wrong:
-            name = f"manifests/{problem['kind']}/{problem['key']}.json"
-            if problem["kind"] and name not in world.spoiled:
+            world.tell(problem.what)
+            if problem.kind and Paths.manifest(problem.kind, problem.key) not in world.spoiled:
                 raise Broken(f"verify finds what nobody has spoiled: {problem}")
         world.command("run", world.grid, *world.arguments, "--json")
     raise Broken("verify still finds something after two repairs")
@@ -53,34 +59,39 @@ def _other_variants(world: World) -> set[str]:
         loose: set[str] = set()
         for node in world.undisturbed.plan.nodes():
             manifest = ledger.manifest(node.kind, node.key)
-            if manifest is None:
+            if manifest is None and Paths.manifest(node.kind, node.key) not in world.spoiled:
                 raise Broken(f"the grid is done, and {node.kind} {node.key} is not there")
-            if "micro_batch" in manifest.made or any(parent.key in loose for _, parent in node.parents):
+            varied = manifest is not None and "micro_batch" in manifest.made
+            if varied or any(parent.key in loose for _, parent in node.parents):
                 loose.add(node.key)
         return loose
 
 
 def _same_digests(world: World, loose: set[str]) -> None:
+    """What is there is what an undisturbed run makes. A stage that was spoiled when all that needs it was done may be in quarantine."""
     with world.looking() as ledger:
-        for name, digest in world.undisturbed.digests.items():
-            _, kind, file = name.split("/")
-            key = file.removesuffix(".json")
-            manifest = ledger.manifest(kind, key)
-            if manifest is None or (manifest.digest != digest and key not in loose):
-                raise Broken(f"{kind} {key} is not what an undisturbed run makes")
+        for node in world.undisturbed.plan.nodes():
+            manifest = ledger.manifest(node.kind, node.key)
+            expected = world.undisturbed.digests[Paths.manifest(node.kind, node.key)]
+            if manifest is not None and manifest.digest != expected and node.key not in loose:
+                raise Broken(f"{node.kind} {node.key} is not what an undisturbed run makes")
 
 
-def _same_results(world: World, loose: set[str]) -> None:
-    bytes_now = world.command("results", world.grid, "--format", "json").stdout.encode()
-    if bytes_now == world.undisturbed.results:
-        return
-    now, then = json.loads(bytes_now), json.loads(world.undisturbed.results)
+def _same_results(world: World, loose: set[str]) -> list[dict[str, Any]]:
+    """The rows of results: the bytes of an undisturbed run, but for trials that ran in another variant."""
+    with world.looking() as ledger:
+        found = tables.write(results.table(world.undisturbed.plan, ledger), "json", color=False)
+    now, then = json.loads(found), json.loads(world.undisturbed.results)
     trials = {trial.key for trial in world.undisturbed.plan.trials if any(leaf.key in loose for leaf in trial.leaves())}
+    if not loose and found != world.undisturbed.results:
+        raise Broken("the results are other bytes than those of an undisturbed run")
     if len(now) != len(then):
         raise Broken(f"{len(now)} rows of results, not {len(then)}")
     for row, expected in zip(now, then, strict=True):
-        if (row != expected and not (row["trial_key"] in trials or row["trial_key"] is None)) or not _near(row, expected):
+        varied = row["trial_key"] in trials
+        if not (_near(row, expected) if varied else row == expected):
             raise Broken(f"another result: {row}, not {expected}")
+    return list(now)
 
 
 def _near(row: dict[str, Any], expected: dict[str, Any]) -> bool:
@@ -105,6 +116,14 @@ def _nothing_ran_twice(world: World) -> None:
         raise Broken(f"stages ran twice: {twice}")
 
 
+def _nothing_is_left_to_run(world: World) -> None:
+    with world.looking(look_only=False) as ledger:
+        options = RunOptions(store=world.direct or world.store, local=True)
+        again = run_plan(world.undisturbed.plan, ledger, options, Silent(), lambda trial, state: None)
+    if again.ran or again.counts()["done"] != len(world.undisturbed.plan.trials):
+        raise Broken(f"a second run found something to run: {again}")
+
+
 def _made_again(world: World, spoiled: set[str]) -> int:
     """How many makes of spoiled stages there may be: one for each time one went to quarantine."""
     with world.looking() as ledger:
@@ -112,7 +131,7 @@ def _made_again(world: World, spoiled: set[str]) -> int:
     return sum(name.endswith(".reason.json") and any(key in name for key in spoiled) for name in names)
 
 
-def _mlflow_shows_each_trial_once(world: World) -> None:
+def mlflow_shows_each_trial_once(world: World, rows: list[dict[str, Any]]) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(world.direct_tracking or world.tracking)
@@ -123,9 +142,8 @@ def _mlflow_shows_each_trial_once(world: World) -> None:
     trials = {trial.key for trial in world.undisturbed.plan.trials}
     if children.keys() != trials or len(children) + len(parents) != len(runs) or len(parents) != 1:
         raise Broken(f"MLflow has {len(parents)} parents and {len(runs) - len(parents)} children for {len(trials)} trials")
-    for row in json.loads(world.command("results", world.grid, "--format", "json").stdout):
-        if row["trial_key"] in children:
-            _same_numbers(row, children[row["trial_key"]])
+    for row in rows:
+        _same_numbers(row, children[row["trial_key"]])
 
 
 def _same_numbers(row: dict[str, Any], run: Any) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import re
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.fault import Fault, Injected, NotNow
+from tests.chaos.fault import AT_START, Fault, Injected, NotNow
 from tests.chaos.world import PATIENCE_S, POLL_S, Broken, World
 
 RESTARTS = 40
@@ -47,7 +48,7 @@ class Play:
             Broken: a promise was broken on the way.
         """
         try:
-            self._inject_due(-1)  # what is to be broken from the very start
+            self._inject_at_start()
             self._world.start()
             self._until_done()
         finally:
@@ -70,25 +71,33 @@ class Play:
             time.sleep(POLL_S)
 
     def _inject_due(self, count: int) -> None:
-        """The next fault, when its moment has come and no other one keeps drivers from being started."""
-        while self._waiting and self._waiting[0].at <= max(count, 0) and not any(fault.waits for fault, _ in self._open):
-            if count < 0 and self._waiting[0].fault.moments != (0.0, 0.0):
+        """The first fault whose moment has come and that can be injected now, unless another one keeps drivers from being started."""
+        for planned in self._waiting:
+            if planned.at > count or any(fault.waits for fault, _ in self._open):
                 return
-            fault = self._waiting[0].fault
-            ended = tuple(driver for driver in self._world.drivers if not driver.runs)
-            told, at = len(self._world.told()), max(count, 0)
-            for driver in self._world.running():
-                driver.codes |= fault.codes
-            try:
-                injected = fault.inject(self._world, self._rng)
-            except NotNow:
-                return
-            self._waiting.pop(0)
-            injected.ended, injected.told_before, injected.at = ended, told, at
-            self._open.append((fault, injected))
-            self._say(f"  at {at}/{self._world.total}: {injected.did}")
-            if count >= 0:
+            if self._inject(planned.fault, count):
+                self._waiting.remove(planned)
                 return  # one at a time, and a look in between
+
+    def _inject_at_start(self) -> None:
+        """What is to be broken before the first driver is there."""
+        for planned in [one for one in self._waiting if one.fault.moments == AT_START]:
+            self._inject(planned.fault, 0)
+            self._waiting.remove(planned)
+
+    def _inject(self, fault: Fault, count: int) -> bool:
+        ended = tuple(driver for driver in self._world.drivers if not driver.runs)
+        told = self._world.marks()
+        for driver in self._world.running():
+            driver.codes |= fault.codes
+        try:
+            injected = fault.inject(self._world, self._rng)
+        except NotNow:
+            return False
+        injected.ended, injected.told_before, injected.at = ended, told, count
+        self._open.append((fault, injected))
+        self._say(f"  at {count}/{self._world.total}: {injected.did}")
+        return True
 
     def _mend_due(self) -> None:
         for fault, injected in list(self._open):
@@ -116,7 +125,7 @@ class Play:
             driver.codes |= fault.codes
 
 
-def what_was_told(fault: Fault, injected: Injected, told: str) -> str:
+def what_was_told(fault: Fault, told: str) -> str:
     """The line in which the user was told of the fault, without what belongs to this machine alone.
 
     Raises:
@@ -124,7 +133,13 @@ def what_was_told(fault: Fault, injected: Injected, told: str) -> str:
     """
     if not fault.told:
         return ""
-    for line in told[injected.told_before :].splitlines():
+    for line in told.splitlines():
         if re.search(fault.told, line):
-            return re.sub(r"(/[\w.+-]+){2,}/?", "PATH", re.sub(r"127\.0\.0\.1:\d+|10(\.\d+){3}", "ADDRESS", line)).strip()[:240]
+            return _without_names(line)
     raise Broken(f"{fault.name}: nobody was told; expected {fault.told!r} after it")
+
+
+def _without_names(line: str) -> str:
+    """The line without folders, addresses and hosts."""
+    line = re.sub(r"(/[\w.+-]+){2,}/?", "PATH", line.replace(socket.gethostname(), "HOST"))
+    return re.sub(r"127\.0\.0\.1:\d+|10(\.\d+){3}", "ADDRESS", line).strip()[:240]

@@ -53,12 +53,11 @@ class Proxy:
 
     def __init__(self, target: int | Callable[[], int], seed: int = 0) -> None:
         self._target = target if callable(target) else lambda: target
-        self._weather = FAIR
+        self._weathers = [FAIR]
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
-        self._closed = False
         self.did: Counter[str] = Counter()
         self.port = self._listen(0)
 
@@ -68,16 +67,22 @@ class Proxy:
 
     @property
     def weather(self) -> Weather:
-        return self._weather
+        """What holds now: of several the one that lets nothing through, else the newest."""
+        return next((one for one in self._weathers if one.refuse), self._weathers[-1])
 
-    @weather.setter
-    def weather(self, weather: Weather) -> None:
-        """From now on; requests under way are cut when the new weather refuses."""
-        before, self._weather = self._weather, weather
+    def turn(self, weather: Weather) -> None:
+        """Begin this weather; requests under way are cut when it refuses."""
+        before = self.weather
+        self._weathers.append(weather)
         if weather.refuse and not before.refuse:
             self._stop_listening()
             self.hang_up()
-        elif before.refuse and not weather.refuse:
+
+    def clear(self, weather: Weather) -> None:
+        """End it; another one that began meanwhile goes on."""
+        before = self.weather
+        self._weathers.remove(weather)
+        if before.refuse and not self.weather.refuse:
             self._listen(self.port)
 
     def hang_up(self) -> None:
@@ -89,7 +94,6 @@ class Proxy:
             self.did["reset"] += 1
 
     def close(self) -> None:
-        self._closed = True
         self._stop_listening()
         self.hang_up()
 
@@ -137,7 +141,7 @@ class Proxy:
             server.close()
 
     def _answer(self, client: socket.socket, server: socket.socket, head: bytes, rest: bytes) -> None:
-        weather = self._weather
+        weather = self.weather
         self.did["requests"] += 1
         if weather.share and self._random.random() < weather.share:
             self.did[str(weather.status)] += 1

@@ -7,12 +7,11 @@ import hashlib
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,13 @@ from jobs.ledger.paths import Paths
 from jobs.store.open import open_store
 from tests.chaos.grid import Undisturbed
 from tests.chaos.misbehave import FOLDER
+from tests.chaos.zygote import Forked, Zygote
 from tests.s2l_process import ROOT, kill_tree, ray_workers
 
-POLL_S, LOOK_EVERY_S = 0.2, 2.0
+POLL_S, LOOK_EVERY_S = 0.4, 4.0
 PATIENCE_S = 900.0
-KILLED = -signal.SIGKILL
+MOST_DRIVERS = 3
+"""More at once would only make the machine slow."""
 
 
 class Broken(AssertionError):
@@ -45,7 +46,7 @@ class Driver:
         codes: exit codes that what was done to it since it began explains.
     """
 
-    process: subprocess.Popen[Any]
+    process: subprocess.Popen[Any] | Forked
     log: Path
     killed: bool = False
     codes: set[int] = field(default_factory=lambda: {0})
@@ -73,6 +74,7 @@ class World:
         seen: manifests by name with the sha256 of their bytes, at any moment so far.
         spoiled: manifests that a fault has spoiled: they may go, and come back once with the same digest.
         starts, finds_workers: how a driver is started, and where workers are, when that is elsewhere than here.
+        zygote: what drivers are forked from, where they run in one process; one with an environment of its own is not.
         looked: when all that is committed was last read.
         temp: where drivers keep what they need while they run; short, because Ray's sockets lie there.
     """
@@ -85,13 +87,14 @@ class World:
     direct_tracking: str = ""
     env: dict[str, str] = field(default_factory=dict)
     look: dict[str, str] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ("--workers", "2")
+    arguments: tuple[str, ...] = ()
     parts: dict[str, Any] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)
     spoiled: set[str] = field(default_factory=set)
     drivers: list[Driver] = field(default_factory=list)
     starts: Callable[[list[str], dict[str, str], Path], subprocess.Popen[Any]] | None = None
     finds_workers: Callable[[], list[Any]] | None = None
+    zygote: Zygote | None = None
     looked: float = 0.0
     temp: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="cx", dir="/tmp")))
 
@@ -115,10 +118,14 @@ class World:
         given = {"S2L_STORE": self.store, "MLFLOW_TRACKING_URI": self.tracking, "PYTHONPATH": str(ROOT), FOLDER: str(self.triggers)}
         return kept | given | {"TMPDIR": str(self.temp)} | self.env | more
 
-    def start(self, *arguments: str, **env: str) -> Driver:
+    def start(self, **env: str) -> Driver:
         """Another driver on the grid: the same command each time."""
         log = self.folder / f"driver-{len(self.drivers):02d}.log"
-        words = [sys.executable, "-m", "tests.chaos.driver", "run", self.grid, *(arguments or self.arguments), "--json"]
+        if self.zygote is not None and not env:
+            words = ["run", self.grid, *self.arguments, "--json"]
+            self.drivers.append(Driver(self.zygote.start(words, self.environment(), self.folder, log), log))
+            return self.drivers[-1]
+        words = [sys.executable, "-m", "tests.chaos.driver", "run", self.grid, *self.arguments, "--json"]
         if self.starts is not None:
             process = self.starts(words, self.environment(**env), log)
         else:
@@ -163,16 +170,33 @@ class World:
             )
         return said
 
-    def told(self) -> str:
-        """All that a user could read so far."""
+    def tell(self, text: str) -> None:
+        """Keep what a command of ours in this process had to say."""
+        with (self.folder / "commands.log").open("a") as log:
+            log.write(f"{text}\n")
+
+    def marks(self) -> dict[Path, int]:
+        """How long each log is just now."""
+        return {log: log.stat().st_size for log in self._logs()}
+
+    def told(self, since: Mapping[Path, int] | None = None) -> str:
+        """All that a user could read, since then."""
+        parts = []
+        for log in self._logs():
+            with log.open("rb") as file:
+                file.seek((since or {}).get(log, 0))
+                parts.append(file.read().decode(errors="replace"))
+        return "\n".join(parts)
+
+    def _logs(self) -> list[Path]:
         logs = [*(driver.log for driver in self.drivers), self.folder / "commands.log"]
-        return "\n".join(log.read_text(errors="replace") for log in logs if log.exists())
+        return [log for log in logs if log.exists()]
 
     # --- looking ---
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[Ledger]:
-        """The ledger as it is, past any proxy; nothing is moved by looking."""
+    def looking(self, *, look_only: bool = True) -> Iterator[Ledger]:
+        """The ledger as it is, past any proxy."""
         before = dict(os.environ)
         os.environ.update(self.look)
         try:
@@ -180,7 +204,7 @@ class World:
         finally:
             os.environ.clear()
             os.environ.update(before)
-        yield Ledger(store, notice=lambda text: None, look_only=True)
+        yield Ledger(store, notice=self.tell, look_only=look_only)
 
     def manifests(self) -> dict[str, str]:
         """Name -> sha256 of the bytes of every manifest there is."""

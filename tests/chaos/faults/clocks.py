@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from tests.chaos.fault import Fault, Injected, NotNow
-from tests.chaos.world import World
+from tests.chaos.world import MOST_DRIVERS, World
 from tests.s2l_process import ROOT
 
 SKEW = ROOT / "tests" / "chaos" / "skew"
@@ -14,10 +14,10 @@ SKEW = ROOT / "tests" / "chaos" / "skew"
 
 def _skewed_driver(seconds: int, words: str) -> Callable[[World, random.Random], Injected]:
     def inject(world: World, rng: random.Random) -> Injected:
-        if len(world.running()) != 1:
+        if not 1 <= len(world.running()) < MOST_DRIVERS:
             raise NotNow
         path = f"{SKEW}:{world.environment()['PYTHONPATH']}"
-        second = world.start("--workers", "1", S2L_CHAOS_SKEW_S=str(seconds), PYTHONPATH=path)
+        second = world.start(S2L_CHAOS_SKEW_S=str(seconds), PYTHONPATH=path)
         return Injected(words, hit=lambda: "stages to run" in second.log.read_text() or not second.runs)
 
     return inject

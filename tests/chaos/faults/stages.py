@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.chaos.fault import Fault, Injected, NotNow, for_seconds, until_code
+from tests.chaos.fault import Fault, Injected, NotNow, for_seconds, until_code, until_told
 from tests.chaos.misbehave import pull
 from tests.chaos.world import World
 
@@ -82,7 +82,14 @@ STAGES = (
         _triggered("rlimit", "shake", "score", words="the system refuses an allocation"),
         told=r"oom|out of memory",
     ),
-    Fault("oom-cgroup", "out of memory, by cgroup", _limited_group, over=for_seconds(3), told=r"preempted|worker (was lost|died)"),
+    Fault(
+        "hung",
+        "a hung trial",
+        _triggered("hang", "shake", "score", words="a stage stands still"),
+        told=r"no progress for \d+ s: ended the worker",
+        over=until_told("ended the worker"),
+    ),
+    Fault("oom-cgroup", "out of memory, by cgroup", _limited_group, over=for_seconds(3), told=r"a worker was lost|worker died"),
     Fault(
         "poison",
         "a trial that always kills its worker",
@@ -93,8 +100,3 @@ STAGES = (
         moments=(0.5, 0.7),
     ),
 )
-
-HUNG = Fault(
-    "hung", "a hung trial", _triggered("hang", "shake", "score", words="a stage stands still"), told=r"hung|no progress|stands still"
-)
-"""Waits for the detection of hung trials."""

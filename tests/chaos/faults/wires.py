@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster.services import postgres, seaweedfs
-from tests.chaos.fault import Fault, Injected, NotNow, Over, for_seconds, until_done, until_share
-from tests.chaos.proxy import FAIR, Proxy, Weather
+from tests.chaos.fault import AT_START, Fault, Injected, NotNow, Over, for_seconds, until_done, until_share
+from tests.chaos.proxy import Proxy, Weather
 from tests.chaos.world import World
 
 Inject = Callable[[World, random.Random], Injected]
@@ -20,12 +20,8 @@ def _weather(part: str, weather: Weather, count: str, words: str) -> Inject:
     def inject(world: World, rng: random.Random) -> Injected:
         proxy: Proxy = world.parts[part]
         before = proxy.did[count]
-        proxy.weather = weather
-
-        def mend() -> None:
-            proxy.weather = FAIR
-
-        return Injected(words, hit=lambda: count == "" or proxy.did[count] > before, mend=mend)
+        proxy.turn(weather)
+        return Injected(words, hit=lambda: count == "" or proxy.did[count] > before, mend=lambda: proxy.clear(weather))
 
     return inject
 
@@ -93,10 +89,10 @@ def tracking_faults(bad_s: float) -> tuple[Fault, ...]:
         return Fault(name, title, _weather("tracking", weather, count, title), over, told, moments=moments)
 
     return (
-        on_mlflow("mlflow-down-start", "MLflow down at the start", until_share(0.3), (0.0, 0.0)),
+        on_mlflow("mlflow-down-start", "MLflow down at the start", until_share(0.3), AT_START),
         on_mlflow("mlflow-down-middle", "MLflow down in the middle", until_share(0.75), (0.35, 0.6)),
         on_mlflow("mlflow-down-end", "MLflow down at the end", until_done, (0.85, 0.95)),
-        on_mlflow("mlflow-down-long", "MLflow down from the start to the end", until_done, (0.0, 0.0)),
+        on_mlflow("mlflow-down-long", "MLflow down from the start to the end", until_done, AT_START),
         on_mlflow("mlflow-503", "MLflow answers 503 to 5 requests of 10", for_seconds(bad_s), (0.2, 0.7), Weather(share=0.5), ""),
         Fault("postgres-restarted", "MLflow's PostgreSQL restarted", _restart_database, for_seconds(bad_s), behind, moments=(0.2, 0.7)),
     )

@@ -1,7 +1,6 @@
-"""The real `shake` stage, which misbehaves on command and keeps a checkpoint often, so that kills fall between two of them."""
+"""The real `shake` stage, which misbehaves on command."""
 
 from jobs.stages import shake as real
 from tests.chaos.misbehave import misbehaving
 
-real.CHECKPOINT_S = 0.2
 run, run_fused = misbehaving(real)
