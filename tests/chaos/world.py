@@ -27,6 +27,7 @@ from tests.chaos.misbehave import FOLDER
 from tests.chaos.zygote import Forked, Zygote
 from tests.s2l_process import ROOT, kill_tree, ray_workers
 
+CHECKPOINT_EVERY_S = 0.2
 POLL_S, LOOK_EVERY_S = 0.4, 4.0
 PATIENCE_S = 900.0
 MOST_DRIVERS = 3
@@ -122,10 +123,9 @@ class World:
         """Another driver on the grid: the same command each time."""
         log = self.folder / f"driver-{len(self.drivers):02d}.log"
         if self.zygote is not None and not env:
-            words = ["run", self.grid, *self.arguments, "--json"]
-            self.drivers.append(Driver(self.zygote.start(words, self.environment(), self.folder, log), log))
+            self.drivers.append(Driver(self.zygote.start(self._command(), self.environment(), self.folder, log), log))
             return self.drivers[-1]
-        words = [sys.executable, "-m", "tests.chaos.driver", "run", self.grid, *self.arguments, "--json"]
+        words = [sys.executable, "-m", "tests.chaos.driver", *self._command()]
         if self.starts is not None:
             process = self.starts(words, self.environment(**env), log)
         else:
@@ -136,6 +136,10 @@ class World:
         driver = Driver(process, log)
         self.drivers.append(driver)
         return driver
+
+    def _command(self) -> list[str]:
+        """What every driver is told, and what a person would type; checkpoints so often that kills fall between two of them."""
+        return ["run", self.grid, *self.arguments, f"--checkpoint-every={CHECKPOINT_EVERY_S}", "--json"]
 
     def workers(self) -> list[Any]:
         """The processes that run stages, of all drivers."""
