@@ -27,20 +27,23 @@ class Injected:
         did: what was done, in words.
         hit: whether it has met something that runs; until then it is not over.
         mend: undoes it.
-        ended: drivers that had ended when it began.
+        ended, witnesses: drivers that had ended when it began, and those that ran.
         told_before: how long each log was then.
         at: how many stages were committed then.
+        since, seconds: when it began, by the clock that only goes forward, and how long it lasted.
+        codes: of drivers that ended while it lasted.
     """
 
     did: str
     hit: Callable[[], bool] = lambda: True
     mend: Callable[[], None] = lambda: None
     ended: tuple[Driver, ...] = ()
+    witnesses: tuple[Driver, ...] = ()
     told_before: dict[Path, int] = field(default_factory=dict)
     at: int = 0
     since: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
-    line: str = ""
+    codes: tuple[int, ...] = ()
 
 
 Over = Callable[[World, Injected], bool]

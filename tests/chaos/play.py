@@ -87,6 +87,7 @@ class Play:
 
     def _inject(self, fault: Fault, count: int) -> bool:
         ended = tuple(driver for driver in self._world.drivers if not driver.runs)
+        witnesses = tuple(driver for driver in self._world.drivers if driver.runs)
         told = self._world.marks()
         for driver in self._world.running():
             driver.codes |= fault.codes
@@ -94,7 +95,7 @@ class Play:
             injected = fault.inject(self._world, self._rng)
         except NotNow:
             return False
-        injected.ended, injected.told_before, injected.at = ended, told, count
+        injected.ended, injected.witnesses, injected.told_before, injected.at = ended, witnesses, told, count
         self._open.append((fault, injected))
         self._say(f"  at {count}/{self._world.total}: {injected.did}")
         return True
@@ -102,10 +103,15 @@ class Play:
     def _mend_due(self) -> None:
         for fault, injected in list(self._open):
             if (injected.hit() and fault.over(self._world, injected)) or self._grid_is_over():
-                injected.mend()
                 injected.seconds = time.monotonic() - injected.since
+                injected.codes = self._codes_since(injected)
+                injected.mend()
                 self._open.remove((fault, injected))
                 self.done.append((fault, injected))
+
+    def _codes_since(self, injected: Injected) -> tuple[int, ...]:
+        ended = [driver for driver in self._world.drivers if not any(driver is before for before in injected.ended)]
+        return tuple(code for driver in ended if (code := driver.process.poll()) is not None)
 
     def _grid_is_over(self) -> bool:
         return len(self._world.seen) >= self._world.total and not self._world.running()
@@ -125,7 +131,7 @@ class Play:
             driver.codes |= fault.codes
 
 
-def what_was_told(fault: Fault, told: str) -> str:
+def what_was_told(fault: Fault, injected: Injected, told: str) -> str:
     """The line in which the user was told of the fault, without what belongs to this machine alone.
 
     Raises:
@@ -136,6 +142,8 @@ def what_was_told(fault: Fault, told: str) -> str:
     for line in told.splitlines():
         if re.search(fault.told, line):
             return _without_names(line)
+    if injected.witnesses and all(driver.killed for driver in injected.witnesses):
+        return "(the driver that saw it was killed itself before it could tell)"
     raise Broken(f"{fault.name}: nobody was told; expected {fault.told!r} after it")
 
 

@@ -22,7 +22,8 @@ def lines_of(world: World, bed: str, number: int, seed: int, done: Sequence[tupl
         tests.chaos.world.Broken: the user was not told of one.
     """
     faults = [
-        _line(world, bed, number, fault, injected, what_was_told(fault, world.told(injected.told_before))) for fault, injected in done
+        _line(world, bed, number, fault, injected, what_was_told(fault, injected, world.told(injected.told_before)))
+        for fault, injected in done
     ]
     codes = [driver.process.returncode for driver in world.drivers]
     grid = {"grid": number, "bed": bed, "seed": seed, "stages": world.total, "faults": len(done), "driver_exit_codes": codes}
@@ -30,8 +31,6 @@ def lines_of(world: World, bed: str, number: int, seed: int, done: Sequence[tupl
 
 
 def _line(world: World, bed: str, number: int, fault: Fault, injected: Injected, told: str) -> dict[str, Any]:
-    ended = [driver.process.returncode for driver in world.drivers if not any(driver is before for before in injected.ended)]
-    by_it = fault.name.startswith("driver-") or (bool(fault.codes) and any(code in fault.codes for code in ended))
     return {
         "fault": fault.name,
         "title": fault.title,
@@ -40,7 +39,7 @@ def _line(world: World, bed: str, number: int, fault: Fault, injected: Injected,
         "at": f"{injected.at}/{world.total}",
         "did": injected.did,
         "seconds": round(injected.seconds, 1),
-        "outcome": AGAIN if by_it else SURVIVED,
+        "outcome": AGAIN if set(injected.codes) & fault.codes else SURVIVED,
         "told": told,
     }
 

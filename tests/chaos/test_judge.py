@@ -92,6 +92,6 @@ def test_a_doubled_mlflow_run_is_named(done: World) -> None:
 
 def test_a_fault_of_which_nobody_was_told_is_named(done: World) -> None:
     fault = Fault("silent", "a silent fault", lambda world, rng: Injected("nothing"), told=r"\d+ stages to run")
-    assert "stages to run, 0 already done" in what_was_told(fault, done.told())
+    assert "stages to run, 0 already done" in what_was_told(fault, Injected("it"), done.told())
     with pytest.raises(Broken, match="nobody was told"):
-        what_was_told(fault, done.told(done.marks()))
+        what_was_told(fault, Injected("it"), done.told(done.marks()))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from tests.chaos.fault import Fault, Injected, NotNow
+from tests.chaos.faults.processes import ALREADY
 from tests.chaos.world import MOST_DRIVERS, World
 from tests.s2l_process import ROOT
 
@@ -28,14 +29,14 @@ CLOCKS = (
         "clock-ahead",
         "a second driver with a clock an hour ahead",
         _skewed_driver(3600, "a driver an hour ahead joins"),
-        told=r"stages to run, \d+ already done",
+        told=ALREADY,
         moments=(0.03, 0.6),
     ),
     Fault(
         "clock-behind",
         "a second driver with a clock a day behind",
         _skewed_driver(-86_400, "a driver a day behind joins"),
-        told=r"stages to run, \d+ already done",
+        told=ALREADY,
         moments=(0.03, 0.6),
     ),
 )

@@ -7,6 +7,7 @@ import time
 
 from tests.chaos.cluster import Cluster
 from tests.chaos.fault import Fault, Injected, NotNow, for_seconds
+from tests.chaos.faults.processes import ALREADY, KILLED
 from tests.chaos.world import World, pick
 
 
@@ -40,9 +41,7 @@ def _head_restarted(world: World, rng: random.Random) -> Injected:
     return Injected("head's host killed with the driver on it, and started again", mend=cluster.restart)
 
 
-_LOST = r"preempted|node .*(gone|lost|died)|worker (was lost|died)"
-
 NODES = (
-    Fault("node-gone", "a node's link down, then killed", _node_gone, for_seconds(20), told=_LOST),
-    Fault("head-restarted", "head node restarted", _head_restarted, for_seconds(1), told=r"stages to run, \d+ already done", waits=True),
+    Fault("node-gone", "a node's link down, then killed", _node_gone, for_seconds(20), told=r"a worker was lost"),
+    Fault("head-restarted", "head node restarted", _head_restarted, for_seconds(1), ALREADY, KILLED, waits=True),
 )

@@ -72,10 +72,13 @@ def _second_driver(world: World, rng: random.Random) -> Injected:
     return Injected("a second driver on the same grid", hit=lambda: "stages to run" in second.log.read_text() or not second.runs)
 
 
+ALREADY = r"stages to run, \d+ already done"
+KILLED = frozenset({-signal.SIGKILL})
+
 PROCESSES = (
-    Fault("worker-killed", "worker kill -9", _kill_worker, told=r"a worker was lost|worker died"),
-    Fault("worker-warned", "preemption notice to a worker", _warn_worker, told=r"a worker was lost|worker died"),
-    Fault("driver-killed", "driver kill -9, same command again", _kill_driver, told=r"stages to run, \d+ already done"),
+    Fault("worker-killed", "worker kill -9", _kill_worker, told=r"a worker was lost"),
+    Fault("worker-warned", "preemption notice to a worker", _warn_worker, told=r"was told to leave|a worker was lost"),
+    Fault("driver-killed", "driver kill -9, same command again", _kill_driver, told=ALREADY, codes=KILLED),
     Fault(
         "driver-warned",
         "preemption notice to the driver",
@@ -84,5 +87,5 @@ PROCESSES = (
         codes=frozenset({130}),
     ),
     Fault("ctrl-c", "Ctrl-C twice", _interrupt_driver, told=r"interrupted; nothing committed is lost", codes=frozenset({130})),
-    Fault("two-drivers", "two drivers on the same grid", _second_driver, told=r"stages to run, \d+ already done", moments=(0.03, 0.6)),
+    Fault("two-drivers", "two drivers on the same grid", _second_driver, told=ALREADY, moments=(0.03, 0.6)),
 )

@@ -89,7 +89,7 @@ STAGES = (
         told=r"no progress for \d+ s: ended the worker",
         over=until_told("ended the worker"),
     ),
-    Fault("oom-cgroup", "out of memory, by cgroup", _limited_group, over=for_seconds(3), told=r"a worker was lost|worker died"),
+    Fault("oom-cgroup", "out of memory, by cgroup", _limited_group, over=for_seconds(3), told=r"a worker was lost"),
     Fault(
         "poison",
         "a trial that always kills its worker",
