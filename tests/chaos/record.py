@@ -21,13 +21,13 @@ def lines_of(world: World, bed: str, number: int, seed: int, done: Sequence[tupl
     Raises:
         tests.chaos.world.Broken: the user was not told of one.
     """
-    faults = [
-        _line(world, bed, number, fault, injected, what_was_told(fault, injected, world.told(injected.told_before)))
-        for fault, injected in done
-    ]
+    lines = []
+    for fault, injected in done:
+        told = what_was_told(fault, injected, world.told(injected.told_before))
+        lines.append(_line(world, bed, number, fault, injected, told))
     codes = [driver.process.returncode for driver in world.drivers]
     grid = {"grid": number, "bed": bed, "seed": seed, "stages": world.total, "faults": len(done), "driver_exit_codes": codes}
-    return [*faults, grid | {"results": "identical", "lost": 0, "made_twice": 0, "mlflow_runs_doubled": 0}]
+    return [*lines, grid | {"results": "identical", "lost": 0, "made_twice": 0, "mlflow_runs_doubled": 0}]
 
 
 def _line(world: World, bed: str, number: int, fault: Fault, injected: Injected, told: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.chaos import beds, record
 from tests.chaos.fault import Fault
-from tests.chaos.faults import faults_of
+from tests.chaos.faults.every import faults_of
 from tests.chaos.grid import Undisturbed, undisturbed
 from tests.chaos.judge import judge
 from tests.chaos.play import Play, draw

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.beds import has_postgres
-from tests.chaos.faults import faults_of
+from tests.chaos.faults.every import faults_of
 from tests.chaos.faults.stages import can_limit_memory
 from tests.chaos.grid import Undisturbed, undisturbed
 from tests.chaos.run_chaos import BEDS, one_grid

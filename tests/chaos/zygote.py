@@ -68,6 +68,7 @@ class Zygote:
 
     def start(self, arguments: list[str], environment: dict[str, str], folder: Path, log: Path) -> Forked:
         """A driver with these arguments for `s2l`."""
+        log.touch()  # whoever looks at it may be quicker than the fork
         given = {"arguments": arguments, "environment": environment, "folder": str(folder), "log": str(log)}
         return Forked(self, int(self.ask(**given)))
 
