@@ -40,17 +40,21 @@ def judge(world: World) -> None:
 
 def _verify_is_clean(world: World) -> None:
     """What was spoiled and not yet met is found, named and made again; after that there is nothing to find."""
-    for _ in range(3):
+    for _ in range(4):
         with world.looking(look_only=False) as ledger:
             wrong = [problem for problem in verify(ledger, repair=True) if problem.severity == "error"]
-        if not wrong:
-            return
+            gone = [leaf for leaf in world.undisturbed.plan.leaves() if ledger.manifest(*leaf.id) is None]
         for problem in wrong:
             world.tell(problem.what)
             if problem.kind and Paths.manifest(problem.kind, problem.key) not in world.spoiled:
                 raise Broken(f"verify finds what nobody has spoiled: {problem}")
+        for leaf in gone:
+            if Paths.manifest(*leaf.id) not in world.spoiled:
+                raise Broken(f"the grid is done, and {leaf.kind} {leaf.key} is not there")
+        if not wrong and not gone:
+            return
         world.command("run", world.grid, *world.arguments, "--json")
-    raise Broken("verify still finds something after two repairs")
+    raise Broken("verify still finds something after three repairs")
 
 
 def _other_variants(world: World) -> set[str]:
