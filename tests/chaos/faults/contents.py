@@ -23,7 +23,7 @@ def _corrupt_payload(world: World, rng: random.Random) -> Injected:
     for _ in range(3):
         data[rng.randrange(len(data))] ^= 1 + rng.randrange(255)
     _overwrite(blob, bytes(data))
-    spoiled = {other for other in world.seen if sha in (root / other).read_text()}
+    spoiled = {other for other in world.seen if (root / other).exists() and sha in (root / other).read_text()}
     world.spoiled |= spoiled
     return Injected(f"flipped bits in a payload of {_kind(name)}")
 
