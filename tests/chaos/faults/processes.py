@@ -73,12 +73,14 @@ def _second_driver(world: World, rng: random.Random) -> Injected:
 
 
 ALREADY = r"stages to run, \d+ already done"
+GOES_ON = ALREADY + r'|^\{"grid": '
+"""By the driver that is started next, or by another one that went on to the end."""
 KILLED = frozenset({-signal.SIGKILL})
 
 PROCESSES = (
     Fault("worker-killed", "worker kill -9", _kill_worker, told=r"a worker was lost"),
     Fault("worker-warned", "preemption notice to a worker", _warn_worker, told=r"was told to leave|a worker was lost"),
-    Fault("driver-killed", "driver kill -9, same command again", _kill_driver, told=ALREADY, codes=KILLED),
+    Fault("driver-killed", "driver kill -9, same command again", _kill_driver, told=GOES_ON, codes=KILLED),
     Fault(
         "driver-warned",
         "preemption notice to the driver",
