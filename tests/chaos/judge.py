@@ -33,17 +33,17 @@ def judge(world: World) -> None:
     rows = _same_results(world, loose)
     _nothing_ran_twice(world)
     _nothing_is_left_to_run(world)
-    with world.looking() as ledger:
-        sync_grid(world.undisturbed.plan, ledger, world.direct_tracking or world.tracking)
+    ledger = world.looking()
+    sync_grid(world.undisturbed.plan, ledger, world.direct_tracking or world.tracking)
     mlflow_shows_each_trial_once(world, rows)
 
 
 def _verify_is_clean(world: World) -> None:
     """What was spoiled and not yet met is found, named and made again; after that there is nothing to find."""
     for _ in range(4):
-        with world.looking(look_only=False) as ledger:
-            wrong = [problem for problem in verify(ledger, repair=True) if problem.severity == "error"]
-            gone = [leaf for leaf in world.undisturbed.plan.leaves() if ledger.manifest(*leaf.id) is None]
+        ledger = world.looking(look_only=False)
+        wrong = [problem for problem in verify(ledger, repair=True) if problem.severity == "error"]
+        gone = [leaf for leaf in world.undisturbed.plan.leaves() if ledger.manifest(*leaf.id) is None]
         for problem in wrong:
             world.tell(problem.what)
             if problem.kind and Paths.manifest(problem.kind, problem.key) not in world.spoiled:
@@ -59,32 +59,32 @@ def _verify_is_clean(world: World) -> None:
 
 def _other_variants(world: World) -> set[str]:
     """Keys of stages that ran with another micro-batch, and of all that hangs on them."""
-    with world.looking() as ledger:
-        loose: set[str] = set()
-        for node in world.undisturbed.plan.nodes():
-            manifest = ledger.manifest(node.kind, node.key)
-            if manifest is None and Paths.manifest(node.kind, node.key) not in world.spoiled:
-                raise Broken(f"the grid is done, and {node.kind} {node.key} is not there")
-            varied = manifest is not None and "micro_batch" in manifest.made
-            if varied or any(parent.key in loose for _, parent in node.parents):
-                loose.add(node.key)
-        return loose
+    ledger = world.looking()
+    loose: set[str] = set()
+    for node in world.undisturbed.plan.nodes():
+        manifest = ledger.manifest(node.kind, node.key)
+        if manifest is None and Paths.manifest(node.kind, node.key) not in world.spoiled:
+            raise Broken(f"the grid is done, and {node.kind} {node.key} is not there")
+        varied = manifest is not None and "micro_batch" in manifest.made
+        if varied or any(parent.key in loose for _, parent in node.parents):
+            loose.add(node.key)
+    return loose
 
 
 def _same_digests(world: World, loose: set[str]) -> None:
     """What is there is what an undisturbed run makes. A stage that was spoiled when all that needs it was done may be in quarantine."""
-    with world.looking() as ledger:
-        for node in world.undisturbed.plan.nodes():
-            manifest = ledger.manifest(node.kind, node.key)
-            expected = world.undisturbed.digests[Paths.manifest(node.kind, node.key)]
-            if manifest is not None and manifest.digest != expected and node.key not in loose:
-                raise Broken(f"{node.kind} {node.key} is not what an undisturbed run makes")
+    ledger = world.looking()
+    for node in world.undisturbed.plan.nodes():
+        manifest = ledger.manifest(node.kind, node.key)
+        expected = world.undisturbed.digests[Paths.manifest(node.kind, node.key)]
+        if manifest is not None and manifest.digest != expected and node.key not in loose:
+            raise Broken(f"{node.kind} {node.key} is not what an undisturbed run makes")
 
 
 def _same_results(world: World, loose: set[str]) -> list[dict[str, Any]]:
     """The rows of results: the bytes of an undisturbed run, but for trials that ran in another variant."""
-    with world.looking() as ledger:
-        found = tables.write(results.table(world.undisturbed.plan, ledger), "json", color=False)
+    ledger = world.looking()
+    found = tables.write(results.table(world.undisturbed.plan, ledger), "json", color=False)
     now, then = json.loads(found), json.loads(world.undisturbed.results)
     trials = {trial.key for trial in world.undisturbed.plan.trials if any(leaf.key in loose for leaf in trial.leaves())}
     if not loose and found != world.undisturbed.results:
@@ -121,17 +121,17 @@ def _nothing_ran_twice(world: World) -> None:
 
 
 def _nothing_is_left_to_run(world: World) -> None:
-    with world.looking(look_only=False) as ledger:
-        options = RunOptions(store=world.direct or world.store, local=True)
-        again = run_plan(world.undisturbed.plan, ledger, options, Silent(), lambda trial, state: None)
+    ledger = world.looking(look_only=False)
+    options = RunOptions(store=world.store, local=True)
+    again = run_plan(world.undisturbed.plan, ledger, options, Silent(), lambda trial, state: None)
     if again.ran or again.counts()["done"] != len(world.undisturbed.plan.trials):
         raise Broken(f"a second run found something to run: {again}")
 
 
 def _made_again(world: World, spoiled: set[str]) -> int:
     """How many makes of spoiled stages there may be: one for each time one went to quarantine."""
-    with world.looking() as ledger:
-        names = [entry.name for entry in ledger.store.list("quarantine/manifests/")]
+    ledger = world.looking()
+    names = [entry.name for entry in ledger.store.list("quarantine/manifests/")]
     return sum(name.endswith(".reason.json") and any(key in name for key in spoiled) for name in names)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.chaos.beds import has_postgres
 from tests.chaos.faults.every import faults_of
 from tests.chaos.faults.stages import can_limit_memory
 from tests.chaos.grid import Undisturbed, undisturbed
-from tests.chaos.run_chaos import BEDS, one_grid
+from tests.chaos.run_chaos import BEDS, ZYGOTE, one_grid
 from tests.namespaces import needs_namespaces
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -48,6 +49,13 @@ GRIDS = {
     "nodes and the head go": Grid("nodes", "node-gone head-restarted"),
 }
 CANNOT = {"oom-cgroup": can_limit_memory, "postgres-restarted": lambda: "" if has_postgres() else "PostgreSQL is not installed"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks() -> Iterator[None]:
+    """What drivers are forked from ends with the tests."""
+    yield
+    ZYGOTE.close()
 
 
 @pytest.fixture(scope="module")

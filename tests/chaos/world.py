@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from jobs.errors import S2LError
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.store.open import open_store
+from jobs.store.protocol import ObjectStore
 from tests.chaos.grid import Undisturbed
 from tests.chaos.misbehave import FOLDER
 from tests.chaos.zygote import Forked, Zygote
@@ -68,15 +69,15 @@ class World:
 
     Attributes:
         store, tracking: as drivers are told; perhaps behind a proxy.
-        direct, direct_tracking: the same as we look at them, past any proxy.
-        env: what drivers and workers find in their environment; look: what we need to reach `direct`.
+        direct_tracking: the same as we look at it, past any proxy.
+        env: what drivers and workers find in their environment; look: what we need to reach the store past any proxy.
         arguments: more words for `s2l run`.
         parts: proxies and servers by name, for faults.
         seen: manifests by name with the sha256 of their bytes, at any moment so far.
         spoiled: manifests that a fault has spoiled: they may go, and come back once with the same digest.
         starts, finds_workers: how a driver is started, and where workers are, when that is elsewhere than here.
         zygote: what drivers are forked from, where they run in one process; one with an environment of its own is not.
-        looked: when all that is committed was last read.
+        looked: when all that is committed was last read; opened: the store, for looking.
         temp: where drivers keep what they need while they run; short, because Ray's sockets lie there.
     """
 
@@ -84,7 +85,6 @@ class World:
     undisturbed: Undisturbed
     store: str
     tracking: str
-    direct: str = ""
     direct_tracking: str = ""
     env: dict[str, str] = field(default_factory=dict)
     look: dict[str, str] = field(default_factory=dict)
@@ -97,6 +97,7 @@ class World:
     finds_workers: Callable[[], list[Any]] | None = None
     zygote: Zygote | None = None
     looked: float = 0.0
+    opened: ObjectStore | None = None
     temp: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="cx", dir="/tmp")))
 
     @property
@@ -198,26 +199,25 @@ class World:
 
     # --- looking ---
 
-    @contextlib.contextmanager
-    def looking(self, *, look_only: bool = True) -> Iterator[Ledger]:
+    def looking(self, *, look_only: bool = True) -> Ledger:
         """The ledger as it is, past any proxy."""
-        before = dict(os.environ)
-        os.environ.update(self.look)
-        try:
-            store = open_store(self.direct or self.store)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-        yield Ledger(store, notice=self.tell, look_only=look_only)
+        if self.opened is None:
+            before = dict(os.environ)
+            os.environ.update(self.look)
+            try:
+                self.opened = open_store(self.store)
+            finally:
+                os.environ.clear()
+                os.environ.update(before)
+        return Ledger(self.opened, notice=self.tell, look_only=look_only)
 
     def manifests(self) -> dict[str, str]:
         """Name -> sha256 of the bytes of every manifest there is."""
-        with self.looking() as ledger:
-            found = {}
-            for entry in ledger.store.list(Paths.manifests):
-                with contextlib.suppress(S2LError):  # moved while we looked: the next look sees
-                    found[entry.name] = hashlib.sha256(ledger.store.get(entry.name).data).hexdigest()
-            return found
+        ledger, found = self.looking(), {}
+        for entry in ledger.store.list(Paths.manifests):
+            with contextlib.suppress(S2LError):  # moved while we looked: the next look sees
+                found[entry.name] = hashlib.sha256(ledger.store.get(entry.name).data).hexdigest()
+        return found
 
     def observe(self, *, thoroughly: bool = False) -> int:
         """Look at what is committed; returns how much that is. Every few seconds, or when asked, all of it is read.
@@ -231,8 +231,7 @@ class World:
                 self.looked = time.monotonic()
                 self._compare(now)
                 return len(now)
-            with self.looking() as ledger:
-                return sum(1 for _ in ledger.store.list(Paths.manifests))
+            return sum(1 for _ in self.looking().store.list(Paths.manifests))
         except S2LError:  # the store itself is what is broken just now
             return len(self.seen)
 

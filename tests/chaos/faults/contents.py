@@ -14,7 +14,7 @@ from tests.chaos.world import World, pick
 
 def _corrupt_payload(world: World, rng: random.Random) -> Injected:
     """Bits flip in a payload of a committed stage; all stages that name these bytes are spoiled."""
-    root = Path(world.direct or world.store)
+    root = Path(world.store)
     name = pick(rng, _sound(world))
     payloads = json.loads((root / name).read_bytes())["payloads"]
     sha = pick(rng, payloads)["sha256"]
@@ -29,7 +29,7 @@ def _corrupt_payload(world: World, rng: random.Random) -> Injected:
 
 
 def _truncate_manifest(world: World, rng: random.Random) -> Injected:
-    root = Path(world.direct or world.store)
+    root = Path(world.store)
     name = pick(rng, _sound(world))
     data = (root / name).read_bytes()
     world.spoiled.add(name)
