@@ -42,6 +42,12 @@ def _head_restarted(world: World, rng: random.Random) -> Injected:
 
 
 NODES = (
-    Fault("node-gone", "a node's link down, then killed", _node_gone, for_seconds(20), told=r"a worker was lost"),
+    Fault(
+        "node-gone",
+        "a node's link down, then killed",
+        _node_gone,
+        for_seconds(20),
+        told=r"a worker was lost|The node .* has been marked dead",
+    ),
     Fault("head-restarted", "head node restarted", _head_restarted, for_seconds(1), ALREADY, KILLED, waits=True),
 )
