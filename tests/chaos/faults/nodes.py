@@ -41,13 +41,16 @@ def _head_restarted(world: World, rng: random.Random) -> Injected:
     return Injected("head's host killed with the driver on it, and started again", mend=cluster.restart)
 
 
+_TOLD = r"a worker was lost|The node .* has been marked dead"
+"""By us when it ran something, by Ray when it did not."""
+
 NODES = (
     Fault(
         "node-gone",
         "a node's link down, then killed",
         _node_gone,
         for_seconds(20),
-        told=r"a worker was lost|The node .* has been marked dead",
+        told=_TOLD,
     ),
     Fault("head-restarted", "head node restarted", _head_restarted, for_seconds(1), ALREADY, KILLED, waits=True),
 )
