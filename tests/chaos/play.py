@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jobs.errors import EXIT_INTERRUPTED
 from tests.chaos.fault import AT_START, Fault, Injected, NotNow
 from tests.chaos.world import PATIENCE_S, POLL_S, Broken, World
 
@@ -101,13 +102,20 @@ class Play:
         return True
 
     def _mend_due(self) -> None:
+        """End what is over, and at the end of the grid everything; what has met nothing by then was not injected at all."""
+        ended = self._grid_is_over()
         for fault, injected in list(self._open):
-            if (injected.hit() and fault.over(self._world, injected)) or self._grid_is_over():
-                injected.seconds = time.monotonic() - injected.since
-                injected.codes = self._codes_since(injected)
-                injected.mend()
-                self._open.remove((fault, injected))
+            met = injected.hit()
+            if not ended and not (met and fault.over(self._world, injected)):
+                continue
+            injected.seconds = time.monotonic() - injected.since
+            injected.codes = self._codes_since(injected)
+            injected.mend()
+            self._open.remove((fault, injected))
+            if met:
                 self.done.append((fault, injected))
+            else:
+                self._say(f"  {fault.name} has met nothing, and does not count")
 
     def _codes_since(self, injected: Injected) -> tuple[int, ...]:
         ended = [driver for driver in self._world.drivers if not any(driver is before for before in injected.ended)]
@@ -142,8 +150,8 @@ def what_was_told(fault: Fault, injected: Injected, told: str) -> str:
     for line in told.splitlines():
         if re.search(fault.told, line):
             return _without_names(line)
-    if injected.witnesses and all(driver.killed for driver in injected.witnesses):
-        return "(the driver that saw it was killed itself before it could tell)"
+    if injected.witnesses and all(driver.killed or driver.process.poll() == EXIT_INTERRUPTED for driver in injected.witnesses):
+        return "(the driver that saw it was ended itself before it could tell)"
     raise Broken(f"{fault.name}: nobody was told; expected {fault.told!r} after it")
 
 
