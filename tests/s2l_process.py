@@ -32,13 +32,10 @@ when:
 
 
 def chaos_grid(folder: Path) -> Path:
-    """A small grid with every kind of stage: 2 domains x (un-shaken, LoRA at two ranks); or the shipped one `S2L_CHAOS_GRID` names."""
+    """A small grid with every kind of stage: 2 domains x (un-shaken, LoRA at two ranks)."""
     from s2l_core.faces import IDENTITIES
 
     path = folder / "chaos.yaml"
-    if shipped := os.environ.get("S2L_CHAOS_GRID"):
-        path.write_text((ROOT / "jobs" / "grids" / f"{shipped}.yaml").read_text())
-        return path
     path.write_text(CHAOS_GRID.replace("DOMAIN_A", IDENTITIES[0]).replace("DOMAIN_B", IDENTITIES[1]))
     return path
 

@@ -15,6 +15,8 @@ from rich.text import Text
 
 QUIET_S = 10.0
 """Off a terminal, a running stage is mentioned at most this often."""
+TROUBLE = "trying again"
+"""What words about something that went wrong hold."""
 
 
 class Reporter(Protocol):
@@ -113,7 +115,8 @@ class Terminal:
                 self._running.pop(name, None)
                 return
             self._running[name] = (fraction, words, self._clock())
-            quiet = self._live is not None or self._clock() - self._said.get(name, -QUIET_S) < QUIET_S
+            trouble = TROUBLE in words  # said whatever was said a moment ago
+            quiet = self._live is not None or (not trouble and self._clock() - self._said.get(name, -QUIET_S) < QUIET_S)
             if not quiet:
                 self._said[name] = self._clock()
         if not quiet:

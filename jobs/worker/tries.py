@@ -90,7 +90,7 @@ def _prepare(unit: UnitState, nodes: Sequence[Node], failure_class: str, error: 
     else:
         told += "; trying again"
     unit.say(nodes[0].key, 0.0, told)
-    unit.worker.notes.extend([f"{nodes[0].kind} {nodes[0].key[:12]}: {told}"] if failure_class == "numerical" else [])
+    unit.worker.notes.append(f"{nodes[0].kind} {nodes[0].key[:12]}: {told}")
 
 
 def _first_size(unit: UnitState, nodes: Sequence[Node]) -> int | None:

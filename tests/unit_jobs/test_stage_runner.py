@@ -177,10 +177,12 @@ def test_a_passing_fault_leaves_no_failure_record(worker: Worker, stages: Stages
     assert worker.ledger.failures() == []
 
 
-def test_out_of_memory_halves_the_micro_batch_and_the_manifest_says_so(worker: Worker, stages: Stages) -> None:
+def test_out_of_memory_halves_the_micro_batch_and_run_and_manifest_say_so(worker: Worker, stages: Stages) -> None:
     shake = a_shake()
     stages.set("shake", fail(MemoryError("too large"), times=2))
-    assert run(worker, shake).ran == (shake.key,)
+    outcome = run(worker, shake)
+    assert outcome.ran == (shake.key,)
+    assert [note.partition(": ")[2] for note in outcome.notes] == [f"oom: too large; trying again in pieces of {size}" for size in (4, 2)]
     assert [job.micro_batch for _, job in stages.jobs] == [None, 4, 2]
     manifest = worker.ledger.manifest("shake", shake.key)
     assert manifest is not None

@@ -1,0 +1,3 @@
+from tests.chaos.run_chaos import main
+
+main()

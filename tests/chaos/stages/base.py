@@ -1,0 +1,5 @@
+"""The real `base` stage."""
+
+from jobs.stages.base import run
+
+__all__ = ["run"]
