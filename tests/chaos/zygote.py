@@ -24,7 +24,7 @@ from tests.s2l_process import ROOT
 
 PRELOADED = (
     *("boto3", "peft", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store", "matplotlib.figure"),
-    *("jobs.cli.artifacts", "jobs.cli.run", "jobs.execute.run", "jobs.execute.worker_setup", "jobs.tracker.session", "dashboards.report"),
+    *("jobs.cli.artifacts", "jobs.cli.run", "jobs.execute.run", "jobs.worker.setup", "jobs.tracker.session", "dashboards.report"),
     *("s2l_core.attacks.engine", "s2l_core.families.sd", "s2l_core.shake", "s2l_core.metrics.compare"),
     *(f"tests.chaos.stages.{kind}" for kind in ("base", "blind", "data", "metrics", "pooled", "score", "shake", "sp")),
 )
