@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down test test-fast chaos bench lint format type clean
+.PHONY: help setup setup-dev demo up down test test-cluster test-fast chaos bench lint format type clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -61,11 +61,14 @@ up: setup ## start an S3 store, MLflow and a Ray head on this machine (options: 
 down: ## stop what make up started; its data stays
 	$(BIN)/s2l down
 
-test: setup-dev ## all tests
-	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
+test: setup-dev ## all tests but those of whole clusters
+	$(BIN)/python -m pytest $(PARALLEL) -m "not cluster" $(PYTEST_FLAGS)
+
+test-cluster: setup-dev ## grids on several hosts, Slurm, compose, services: as root on Linux, most of an hour; without root much is skipped
+	$(BIN)/python -m pytest -m cluster $(PYTEST_FLAGS)
 
 test-fast: setup-dev ## the tests without those marked slow
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not cluster" $(PYTEST_FLAGS)
 
 chaos: setup-dev ## throw over a hundred faults at running grids (most of an hour on 2 cores); CHAOS_FLAGS="--faults 20 --bed nodes"
 	$(BIN)/python -m tests.chaos $(CHAOS_FLAGS)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.chaos.beds import has_postgres
 from tests.chaos.faults.every import faults_of
@@ -63,7 +64,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     return undisturbed(tmp_path_factory.mktemp("undisturbed"), SEEDS, HUNG_S)
 
 
-@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def cases() -> Iterator[ParameterSet]:
+    for name, grid in GRIDS.items():
+        yield pytest.param(grid, id=name, marks=() if grid.bed.startswith("folder") else pytest.mark.cluster)
+
+
+@pytest.mark.parametrize("grid", cases())
 def test_results_are_the_same_when(grid: Grid, tmp_path: Path, reference: Undisturbed) -> None:
     if grid.bed == "nodes":
         needs_namespaces()

@@ -12,7 +12,7 @@ from tests.compose_bed import ROOT, Bed, bed, compose
 from tests.namespaces import why_not
 from tests.s2l_process import Home, chaos_grid
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 WORKERS = 2
 PYTHON = str(ROOT / ".venv/bin/python")
 COUNT_RUNS = """\

@@ -19,7 +19,7 @@ from cluster.services.ray_head import RayHead
 from cluster.services.seaweedfs import SeaweedFS
 from tests.s2l_process import ROOT, Home
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 START = "import sys; from pathlib import Path; from cluster.services import ray_head; ray_head.start(Path(sys.argv[1]), cpus=1)"
 OTHER_CODE = """\

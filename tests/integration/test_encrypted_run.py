@@ -14,7 +14,7 @@ from jobs.store.key import new_key
 from s2l_core.faces import IDENTITIES
 from tests.s2l_process import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 GRID = """\
 name: planted-name

@@ -16,7 +16,7 @@ from tests.s2l_process import ROOT, wait_for
 from tests.unruly.shake import STEPS
 from tests.unruly_runs import Unruly
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 
 def test_the_poisonous_and_the_hung_are_given_up_by_name_and_all_others_finish(tmp_path: Path) -> None:

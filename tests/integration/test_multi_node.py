@@ -94,6 +94,7 @@ def test_a_grid_over_three_nodes_gives_the_bytes_of_one_process_and_fetches_a_ba
     assert fetched == [], "a node kept what it fetched"
 
 
+@pytest.mark.cluster
 def test_a_base_is_read_from_the_store_once_by_each_node_however_many_workers_and_trials_it_has(cluster: Cluster, tmp_path: Path) -> None:
     """A folder store that every host shares, whose reads the kernel counts."""
     store = tmp_path / "store"
@@ -111,6 +112,7 @@ def test_a_base_is_read_from_the_store_once_by_each_node_however_many_workers_an
     assert 0 < counts[largest["sha256"]] <= len(used), f"{counts[largest['sha256']]} reads by {used}"
 
 
+@pytest.mark.cluster
 def test_a_node_that_is_cut_off_and_dies_costs_nothing_but_time(cluster: Cluster) -> None:
     store = "s3://s2l/cut"
     log = cluster.nodes.head.folder / "cut.log"
@@ -132,6 +134,7 @@ def test_a_node_that_is_cut_off_and_dies_costs_nothing_but_time(cluster: Cluster
     assert json.loads(cluster.s2l("run", str(cluster.grid), "--json", "--local", store=store).stdout)["stages"]["ran"] == 0
 
 
+@pytest.mark.cluster
 def test_a_driver_that_is_killed_with_its_host_is_followed_by_one_on_another_node(cluster: Cluster) -> None:
     store = "s3://s2l/driver"
     log = cluster.nodes.head.folder / "driver.log"

@@ -15,7 +15,7 @@ import pytest
 from tests.ray_head import RayHead, ray_head
 from tests.s2l_process import Home, kill_tree, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 GRID = """\
 name: controlled

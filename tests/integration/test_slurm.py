@@ -13,7 +13,7 @@ from tests.namespaces import TEMP, Host
 from tests.s2l_process import ROOT, Home, chaos_grid, wait_for
 from tests.slurm_cluster import SlurmCluster, slurm_cluster, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 SCRIPT = ROOT / "cluster/launch/slurm/s2l.sbatch"
 FAST_LOSS = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "4000", "RAY_health_check_failure_threshold": "3"}
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")

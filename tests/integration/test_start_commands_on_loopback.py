@@ -22,7 +22,7 @@ import pytest
 from tests.compose_bed import ROOT
 from tests.s2l_process import Home, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 START = ROOT / "docker/start"
 KEYS = {"AWS_ACCESS_KEY_ID": "S2LTEST", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16), "AWS_REGION": "us-east-1"}
 

@@ -16,7 +16,7 @@ import pytest
 from tests.ray_with_gpus import ClusterHome, FakeGpus, ray_with_gpus
 from tests.s2l_process import CHAOS_GRID, ROOT, Home, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 AT_WORK = "ray::RankProcess.work"
 """The title of a process while it takes part in a fit."""
