@@ -69,7 +69,7 @@ def cases() -> Iterator[ParameterSet]:
         yield pytest.param(grid, id=name, marks=() if grid.bed.startswith("folder") else pytest.mark.cluster)
 
 
-@pytest.mark.parametrize("grid", cases())
+@pytest.mark.parametrize("grid", list(cases()))
 def test_results_are_the_same_when(grid: Grid, tmp_path: Path, reference: Undisturbed) -> None:
     if grid.bed == "nodes":
         needs_namespaces()
