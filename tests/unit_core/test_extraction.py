@@ -284,7 +284,7 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet", compression="none", use_dictionary=False)
     with pytest.raises(ValueError, match=r"x.parquet is no table of matches; got columns \['x'\], expected candidate, position"):
         read_matches(tmp_path / "x.parquet")
 

@@ -149,7 +149,7 @@ def test_a_file_that_holds_no_scores_is_refused(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet", compression="none", use_dictionary=False)
     with pytest.raises(ValueError, match=r"x\.parquet is no table of scores; got columns \['x'\]"):
         read_scores(tmp_path / "x.parquet")
 
