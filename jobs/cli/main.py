@@ -102,5 +102,6 @@ def _terminated(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _interrupted() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is in order: one more would only end Python by a signal, with another exit code
     click.echo("s2l: interrupted; nothing committed is lost, the same command goes on from here", err=True)
     return EXIT_INTERRUPTED
