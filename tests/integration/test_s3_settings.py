@@ -246,7 +246,7 @@ def test_a_key_of_kms_is_sent_with_every_write(become: Becoming, monkeypatch: py
     def send(request: Any, **_: object) -> None:
         raise SentError(dict(request.headers))
 
-    store: Any = become()
+    store: Any = become()._inner  # beside the look for an encrypted store
     store._client.meta.events.register("before-send.s3.PutObject", send)
     with pytest.raises(SentError) as caught:
         store.create("a", b"1")
