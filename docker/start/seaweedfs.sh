@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# An S3 server (SeaweedFS), in the foreground, with one bucket. Its S3 port asks for keys always; its other ports listen on loopback alone.
+# An S3 server (SeaweedFS), in the foreground, with one bucket. Its S3 port asks for keys always; master, volume and filer listen on loopback.
+# With another S2L_BIND, S3's own gRPC port (S2L_S3_PORT + 10000) goes along and asks nobody for a key: let no firewall pass it.
 #
 #   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY         required: who may read and write
 #   S2L_READ_ACCESS_KEY_ID, S2L_READ_SECRET_ACCESS_KEY   who may only read: dashboards          [nobody]

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dashboards.trial_roc import TrialRocs
     from jobs.ledger.ledger import Ledger
-    from jobs.plan import Plan, Trial
+    from jobs.plan import Plan
 
 
-def trial_artifacts(ledger: Ledger) -> Callable[[Trial], Mapping[str, bytes]]:
-    """Makes a trial's ROC plot (one panel an attack, log-log)."""
+def trial_artifacts() -> Callable[[Mapping[str, Any]], Mapping[str, bytes]]:
+    """Makes a trial's ROC plot (one panel an attack, log-log) of its `metrics.json` by attack."""
+    rocs: list[TrialRocs] = []  # made with the first plot: what draws is slow to import
 
-    def make(trial: Trial) -> Mapping[str, bytes]:
-        from dashboards import plots
+    def make(documents: Mapping[str, Any]) -> Mapping[str, bytes]:
+        from dashboards.plots import Curve, Panel
+        from dashboards.trial_roc import TrialRocs
 
+        rocs[:] = rocs or [TrialRocs()]
         panels = []
-        for attack, node in sorted(trial.metrics.items()):
-            manifest = ledger.manifest(node.kind, node.key)
-            if manifest is None:
-                continue
-            roc = json.loads(ledger.read(manifest, "metrics.json"))["roc"]
-            before, after = ((roc[when]["fpr"], roc[when]["tpr"]) for when in ("before", "after"))
-            panels.append(plots.Panel(attack, [plots.Curve("after", before, after)]))
-        return {"roc.png": plots.png(plots.roc(panels, legend=False), dpi=96)} if panels else {}
+        for attack, document in sorted(documents.items()):
+            before, after = ((document["roc"][when]["fpr"], document["roc"][when]["tpr"]) for when in ("before", "after"))
+            panels.append(Panel(attack, [Curve("after", before, after)]))
+        return {"roc.png": rocs[0].png(panels)} if panels else {}
 
     return make
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,23 +22,32 @@ if TYPE_CHECKING:
 SERVER = "RAY_API_SERVER_ADDRESS"
 
 
-def detach(
-    plan: Plan,
-    ledger: Ledger,
-    options: RunOptions,
-    *,
-    dashboard: str | None,
-    python: str,
-    tracking: str | None,
-    no_tracking: bool,
-    shown: str,
-) -> dict[str, str]:
-    """Hand the run to a Ray cluster; gives its names. What only this machine can read is committed first.
+@dataclass(frozen=True)
+class Destination:
+    """A cluster, as a run is handed to it.
 
-    Args:
-        dashboard: the address of the cluster's dashboard, else Ray's variable.
-        python: how the cluster's nodes call a Python that has s2l.
+    Attributes:
+        address: of its dashboard.
+        python: how its nodes call a Python that has s2l.
+        tracking: the MLflow URI that goes along; None: what its nodes' environment says.
     """
+
+    address: str
+    python: str
+    tracking: str | None
+
+    @classmethod
+    def of(cls, dashboard: str | None, python: str, tracking: str | None) -> Destination:
+        """The destination that options and environment name.
+
+        Raises:
+            InputError: they name none, or hold a password.
+        """
+        return cls(_dashboard(dashboard), python, _tracking(tracking))
+
+
+def detach(plan: Plan, ledger: Ledger, options: RunOptions, to: Destination, *, no_tracking: bool, shown: str) -> dict[str, str]:
+    """Hand the run to a Ray cluster; gives its names. What only this machine can read is committed first."""
     from cluster.ray_jobs import submit
     from jobs.execute.inputs import commit_inputs
     from jobs.execute.progress import Terminal
@@ -47,7 +57,6 @@ def detach(
     from jobs.runs.order import RunOrder, portable
     from jobs.runs.registry import Runs
 
-    address, uri = _dashboard(dashboard), _tracking(tracking)
     recording = RecordingInputs()
     expand(grid_of(plan.document, f"grid {shown}"), inputs=recording)
     order = RunOrder(
@@ -55,7 +64,7 @@ def detach(
         document=plan.document,
         inputs=recording.record,
         shown=shown,
-        tracking=uri,
+        tracking=to.tracking,
         no_tracking=no_tracking,
         options=portable(options),
     )
@@ -66,19 +75,19 @@ def detach(
     finally:
         reporter.close()
     runs = Runs(ledger.store)
-    own = runs.submit(plan.grid, plan.grid_key, {"order": order.model_dump_json(indent=1).encode()}, address)
+    own = runs.submit(plan.grid, plan.grid_key, {"order": order.model_dump_json(indent=1).encode()}, to.address)
     job = own.record.job or own.record.run
     run = f"{plan.grid}/{own.record.run}"
-    command = f"exec {shlex.quote(python)} -m jobs.cli drive {shlex.quote(run)} --store {shlex.quote(options.store)}"
+    command = f"exec {shlex.quote(to.python)} -m jobs.cli drive {shlex.quote(run)} --store {shlex.quote(options.store)}"
     try:
-        submit(address, command, job)
+        submit(to.address, command, job)
     except ConnectionError as error:
         own.end(OutOfReach.exit_code, None, f"was not taken by the cluster: {error}")
         raise OutOfReach(
-            f"the job server at {address} did not take the run: {error}; is that the address of the cluster's dashboard, "
+            f"the job server at {to.address} did not take the run: {error}; is that the address of the cluster's dashboard, "
             "and is its token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token?"
         ) from error
-    return {"grid": plan.grid, "run": own.record.run, "job": job, "dashboard": address}
+    return {"grid": plan.grid, "run": own.record.run, "job": job, "dashboard": to.address}
 
 
 def told(names: dict[str, str], shown: str, as_json: bool) -> str:

@@ -11,7 +11,8 @@ from jobs.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TRIALS_FAILED
 
 if TYPE_CHECKING:
     from jobs.execute.options import RunOptions
-    from jobs.execute.run import OnTrial, RunResult
+    from jobs.execute.result import RunResult
+    from jobs.execute.run import OnTrial
     from jobs.ledger.ledger import Ledger
     from jobs.plan import Plan
     from jobs.runs.registry import OwnRun
@@ -50,7 +51,7 @@ def drive_run(
     try:
         with Watch(own, gate, tail, reporter.note) as watch:
             mirror = whole or plan
-            plots, pages = trial_artifacts(ledger), grid_artifacts(mirror, ledger)
+            plots, pages = trial_artifacts(), grid_artifacts(mirror, ledger)
             with mirrored(mirror, ledger, tracking, reporter.note, artifacts=plots, grid_artifacts=pages) as on_trial:
                 if tracking is not None:
                     _tell_others(mirror, plan, ledger, on_trial)

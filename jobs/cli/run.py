@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from jobs.cli.options import (
+    Bytes,
     asked_again,
     grid_argument,
     json_option,
@@ -41,7 +43,24 @@ if TYPE_CHECKING:
     "--gpu-share",
     type=click.FloatRange(min=0),
     default=None,
-    help="GPUs a trial takes, such as 1 or 0.5. [default: 1 where there are GPUs, else 0]",
+    help="GPUs a process takes, such as 1 or 0.5. [default: where there are GPUs, by what each trial needs of their memory]",
+)
+@click.option(
+    "--gpu-memory", type=Bytes(), metavar="SIZE", help="Memory of the smallest GPU, such as 24G. [default: the cluster's nodes are asked]"
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that a fine-tuning is shared by, on as many GPUs where there are any; the same results up to rounding.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="cpu: compute there also where there are GPUs; what --gpu-share or --gpu-memory ask for is then only set aside.",
 )
 @click.option(
     "--keep",
@@ -94,6 +113,9 @@ def run(
     local: bool,
     address: str | None,
     gpu_share: float | None,
+    gpu_memory: int | None,
+    processes: int,
+    device: Literal["auto", "cpu"],
     keep: Keep,
     gradient_checkpointing: bool,
     checkpoint_every: float,
@@ -112,13 +134,18 @@ def run(
     lets what runs end first. Trials that fail do not stop the rest; the exit code is then 3, and `s2l status GRID` says why. A run that
     ends early by --until, --budget or `s2l cancel` says what is left, with exit code 130.
     """
+    from jobs.cli.detach import Destination, told
+    from jobs.cli.detach import detach as hand_over
     from jobs.execute.options import RunOptions
     from jobs.given import refuse_stand_ins
     from jobs.runs.registry import Runs
 
     limits = _limits(max_gpus, until, budget)
+    if local and processes > 1:
+        raise InputError(f"--processes {processes} needs Ray, and --local does without it; leave one of them out")
     if detach and (local or address or workers):
         raise InputError("--detach runs on the cluster of --dashboard, on all its workers; leave --local, --address and --workers out")
+    to = Destination.of(dashboard, cluster_python, tracking) if detach else None
     planned = load_plan(grid, sets, profile)
     refuse_stand_ins(planned)
     ledger, shown = open_ledger(store), asked_again(grid, profile)
@@ -126,15 +153,10 @@ def run(
     options = RunOptions(
         store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing, limits, checkpoint_every_s=checkpoint_every
     )
+    options = replace(options, gpu_memory=gpu_memory, processes=processes, device=device)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
-    if detach:
-        from jobs.cli.detach import detach as hand_over
-        from jobs.cli.detach import told
-
-        names = hand_over(
-            planned, ledger, options, dashboard=dashboard, python=cluster_python, tracking=tracking, no_tracking=no_tracking, shown=shown
-        )
-        click.echo(told(names, shown, as_json))
+    if to is not None:
+        click.echo(told(hand_over(planned, ledger, options, to, no_tracking=no_tracking, shown=shown), shown, as_json))
         return EXIT_DONE
     from jobs.cli.driving import drive_run
 

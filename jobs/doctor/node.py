@@ -13,7 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 
 from jobs.doctor import versions
-from jobs.errors import S2LError
+from jobs.errors import NotFound, S2LError
 from jobs.store.open import open_store
 from jobs.store.probe import probe
 
@@ -75,9 +75,11 @@ def _store(question: Question) -> str:
     """Looks for the driver's object before it writes: where that is missing, a folder would be made for nothing."""
     try:
         store = open_store(question.store)
-        if question.nonce and store.size(question.nonce) is None:
-            return NOT_SHARED
+        if question.nonce:
+            store.get(question.nonce)
         probe(store)
+    except NotFound:
+        return NOT_SHARED
     except S2LError as error:
         return str(error)
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,17 @@ def on_every_node(
 
     try:
         with ray_session(workers=None, temp=temp, address=address) as slots, _written(opened) as nonce:
-            found = [Check("ray", "ok", f"{address}: {slots.nodes} nodes, {slots.cpus} CPUs, {slots.gpus:g} GPUs")]
+            found = [
+                Check(
+                    "ray",
+                    "ok",
+                    f"{address}: {slots.nodes} {'node' if slots.nodes == 1 else 'nodes'}, {slots.cpus} CPUs, {slots.gpus:g} GPUs",
+                )
+            ]
             question = Question(store_url, nonce, tracking if tracking.partition("://")[0] in SERVERS else "")
             return found + _ask_all(question, timeout_s)
     except (ConnectionError, RuntimeError, ValueError) as error:  # Ray's own refusals (token, version of Python or Ray) are RuntimeErrors
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        words = " ".join(str(error).split())[:300] or type(error).__name__
         mend = "start the cluster, check --address and RAY_AUTH_TOKEN; Python and Ray must be the same on all nodes"
         return [Check("ray", "failed", f"{address}: {words}", mend)]
 
@@ -71,9 +78,10 @@ def _ask_all(question: Question, timeout_s: float) -> list[Check]:
         seers[node["NodeID"]] = _seer_class().options(scheduling_strategy=here_only, num_cpus=0, max_restarts=0).remote()
     asked = {node: seer.look.remote(question) for node, seer in seers.items()}
     ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=timeout_s)
-    mine, found = versions.installed(), []
-    for node in sorted(nodes, key=lambda node: node["NodeManagerAddress"]):
-        address, number = node["NodeManagerAddress"], node["NodeID"]
+    mine, found, names = versions.installed(), [], _names(nodes)
+    for node in sorted(nodes, key=lambda node: names[node["NodeID"]]):
+        number = node["NodeID"]
+        address = names[number]
         if asked[number] not in ready:
             found.append(Check("node", "failed", f"did not answer within {timeout_s:.0f} s", "see that node's Ray logs and load", address))
             continue
@@ -88,6 +96,16 @@ def _ask_all(question: Question, timeout_s: float) -> list[Check]:
     for seer in seers.values():
         ray.kill(seer)
     return found
+
+
+def _names(nodes: list[dict[str, Any]]) -> dict[str, str]:
+    """What each node is called: its address, and where several share one, also the first letters of its id."""
+    count = Counter(node["NodeManagerAddress"] for node in nodes)
+    return {
+        node["NodeID"]: address if count[address] == 1 else f"{address} ({node['NodeID'][:8]})"
+        for node in nodes
+        for address in [node["NodeManagerAddress"]]
+    }
 
 
 def _clock(seer: Any, address: str) -> Check:

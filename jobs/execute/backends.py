@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobs.errors import InputError, OutOfReach, StoreLost
+from jobs.errors import OutOfReach, StoreLost
 from jobs.execute.limits import Gate
 from jobs.execute.losses import Losses, Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
+from jobs.execute.placement import Shape
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.remote import beside_driver, end_remotely, node_lives
+from jobs.execute.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, processes_of
 from jobs.execute.units import Unit
 from jobs.execute.warm import Scratch
+from jobs.ledger.ledger import Ledger
+from jobs.plan import Plan
 from jobs.policy import RetryPolicy
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 class Running(Protocol):
     """What a backend needs of the run it works for."""
 
+    plan: Plan
+    ledger: Ledger
     options: RunOptions
     inputs: dict[str, str]
     policy: RetryPolicy
@@ -88,6 +94,7 @@ class LocalBackend:
             "retry": self._run.policy.model_dump(),
             "micro_batch": options.micro_batch,
             "checkpoint_every_s": options.checkpoint_every_s,
+            "device": options.device,
         }
 
     def run(self, queue: Queue) -> None:
@@ -100,10 +107,14 @@ class LocalBackend:
 class RayBackend(LocalBackend):
     """Units on Ray Tune; those that read the driver's own folders still run here."""
 
-    def __init__(self, run: Running, scratch: Scratch, session: ExitStack, slots: int, gpus: float) -> None:
+    def __init__(
+        self, run: Running, scratch: Scratch, session: ExitStack, slots: int, gpus: float, nodes: Sequence[NodeSize] | None = None
+    ) -> None:
+        """Take the slots and GPUs of the cluster, and of each of its nodes (by default there is one)."""
         super().__init__(run, scratch)
         self._losses = Losses(run.policy, node_lives)
         run.halved = self._losses.halved
+        self._nodes = nodes if nodes is not None else [(slots, gpus)]
         self._session = session
         self._slots = slots
         self._gpus = gpus
@@ -117,12 +128,15 @@ class RayBackend(LocalBackend):
         from jobs.execute.board import BoardReader, board_class
         from jobs.execute.tune_backend import TuneBackend
 
-        asked = self._run.options.gpu_share
-        share = asked if asked is not None else float(self._gpus >= 1)
-        if share > self._gpus:  # Tune would wait for them without end
-            raise InputError(f"a trial is to take {share:g} GPUs, and there are {self._gpus:g}; leave --gpu-share out, or make it smaller")
-        slots = max(1, int(self._gpus / share)) if share else self._slots
-        self._run.gate.offer(gpus=share, slots=slots)
+        options = self._run.options
+        asked = options.gpu_share
+        wanted = options.device != "cpu" or options.gpu_memory is not None
+        share = asked if asked is not None else float(self._gpus >= 1 and wanted)
+        largest = Shape(self._largest(queue), share)
+        check_there_is_room(largest, self._nodes)
+        shapes = self._shapes(share)
+        slots = self._slots if not share or isinstance(shapes, ShapesByMemory) else max(1, int(self._gpus / share))
+        self._run.gate.offer(gpus=largest.gpus, slots=slots, of=lambda unit: shapes.of(unit).gpus)
         board = beside_driver(board_class())
         reader = BoardReader(
             board,
@@ -135,7 +149,7 @@ class RayBackend(LocalBackend):
         reader.start()
         setup = self._settings(share) | {"board": board}
         try:
-            TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, gpu_share=share, temp=self._scratch.root / "tune").run(
+            TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, shape_of=shapes.of, temp=self._scratch.root / "tune").run(
                 queue, self._run.note, lambda unit, outcome: self._lost(unit, outcome, reader)
             )
         finally:
@@ -159,6 +173,21 @@ class RayBackend(LocalBackend):
         self._run.tell(f"a worker was lost{_where(story)}; its unit begins again ({self._losses.told(unit)})")
         return None
 
+    def _largest(self, queue: Queue) -> int:
+        """The processes of the unit that has most."""
+        return max((processes_of(unit, self._run.options.processes) for unit in queue.waiting.values()), default=1)
+
+    def _shapes(self, share: float) -> FixedShapes | ShapesByMemory:
+        options = self._run.options
+        if share and options.gpu_share is None:
+            from jobs.execute.gpu_memory import smallest_gpu
+
+            memory = options.gpu_memory or smallest_gpu()
+            if memory:
+                return ShapesByMemory(self._run.ledger, self._run.plan.nodes(), options, memory, self._run.tell)
+            self._run.tell("nothing is known of the GPUs' memory, so each unit takes a whole one; say --gpu-memory or --gpu-share")
+        return FixedShapes(share, options.processes)
+
 
 def _where(story: Story | None) -> str:
     if story is None:
@@ -177,4 +206,11 @@ def ray_backend(run: Running, scratch: Scratch) -> RayBackend:
         raise OutOfReach(
             f"no Ray cluster answers at {run.options.address}: {error}; start one, or leave --address out to run on this machine"
         ) from error
-    return RayBackend(run, scratch, session, slots.cpus, slots.gpus)
+    return RayBackend(run, scratch, session, slots.cpus, slots.gpus, _node_sizes())
+
+
+def _node_sizes() -> list[NodeSize]:
+    import ray
+
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [(float(found.get("CPU", 0)), float(found.get("GPU", 0))) for found in alive]

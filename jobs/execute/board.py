@@ -36,7 +36,8 @@ class Story:
     Attributes:
         heard: when it was last heard of, on the driver's clock.
         left: the outcome (JSON) with which the worker left, because its machine is taken away.
-        hung_s: how long it showed no progress when the driver killed it for that; 0 otherwise.
+        hung_s: how long it showed no progress when the driver set out to kill it for that; 0 otherwise.
+        ended: whether it was killed.
         trace: its stacks at that moment.
     """
 
@@ -47,6 +48,7 @@ class Story:
     words: str = ""
     left: str = ""
     hung_s: float = 0.0
+    ended: bool = False
     trace: str = ""
 
 
@@ -195,7 +197,7 @@ class BoardReader(threading.Thread):
         story = self._stories.get(run)
         if story is None:
             return
-        story.heard = self._clock()
+        story.heard, story.hung_s = self._clock(), 0.0
         story.left = news.left or story.left
         if news.last:
             story.stage, story.words = news.last, news.said[news.last][1]
@@ -203,12 +205,13 @@ class BoardReader(threading.Thread):
     def _end_the_silent(self) -> None:
         now = self._clock()
         with self._lock:
-            silent = [one for one in self._stories.values() if now - one.heard >= self._hung_after_s and not one.hung_s]
+            silent = [one for one in self._stories.values() if now - one.heard >= self._hung_after_s and not one.ended]
         for story in silent:
-            story.hung_s = now - story.heard
+            story.hung_s += now - story.heard
             try:
                 story.trace = self._end_worker(story.place)
+                story.ended = True
                 self._say(f"no progress for {story.hung_s:.0f} s: ended the worker {story.place.pid} on {story.place.host}")
             except Exception as error:
-                story.hung_s, story.heard = 0.0, self._clock()  # once more after as long again
+                story.heard = self._clock()  # once more after as long again
                 self._say(f"the worker {story.place.pid} on {story.place.host} shows no progress and cannot be ended: {error}")

@@ -76,6 +76,7 @@ class Gate:
         self.limits = limits or Limits()
         self._clock, self._wall = clock, wall
         self._gpus = 0.0
+        self._of: Callable[[Unit], float] | None = None
         self._slots: int | None = None
         self._used = 0.0
         self._means: dict[str, _Mean] = {}
@@ -83,12 +84,13 @@ class Gate:
         self._cancelled = ""
         self._said: tuple[str, str] = ("", "")
 
-    def offer(self, *, gpus: float, slots: int | None = None) -> None:
+    def offer(self, *, gpus: float, slots: int | None = None, of: Callable[[Unit], float] | None = None) -> None:
         """Say what units take and how many fit.
 
         Args:
             gpus: GPUs of one unit; 0 where it takes none.
             slots: how many units the machines can run at once.
+            of: GPUs of each unit, where they differ.
 
         Raises:
             InputError: `max_gpus` is less than one unit takes, or there is nothing that it could limit.
@@ -98,7 +100,7 @@ class Gate:
             raise InputError(f"--max-gpus {most:g}: trials take no GPU here; leave it out (--workers limits trials on this machine)")
         if most is not None and most + _HAIR < gpus:
             raise InputError(f"--max-gpus {most:g}: one trial takes {gpus:g} GPUs; give at least as many, or a smaller --gpu-share")
-        self._gpus, self._slots = gpus, slots
+        self._gpus, self._slots, self._of = gpus, slots, of
 
     def cancel(self, words: str) -> None:
         """Let nothing start any more. May be called from any thread."""
@@ -127,7 +129,7 @@ class Gate:
             seconds: how long its worker was at it; 0 when it did not live to tell.
         """
         _, since = self._running.pop(unit.id, (unit, self._clock()))
-        hours = self._hours(seconds or self._clock() - since)
+        hours = self._hours(unit, seconds or self._clock() - since)
         self._used += hours
         if seconds:
             mean = self._means.setdefault(_kind(unit), _Mean())
@@ -156,7 +158,8 @@ class Gate:
         if self.is_closed():
             return self._closed()
         most = self.limits.max_gpus
-        if most is not None and (len(self._running) + 1) * self._gpus > most + _HAIR:
+        taken = sum(self._takes(other) for other, _ in self._running.values()) if most is not None else 0.0
+        if most is not None and taken + self._takes(unit) > most + _HAIR:
             return "max_gpus", f"--max-gpus {most:g} are in use"
         return self._over_budget(unit)
 
@@ -175,14 +178,18 @@ class Gate:
 
     def _expected(self, unit: Unit, since: float) -> float:
         """Hours that a unit will have used: the mean of its kind so far, or what it has used when that is more."""
-        return max(self._mean(unit), self._hours(self._clock() - since))
+        return max(self._mean(unit), self._hours(unit, self._clock() - since))
 
     def _mean(self, unit: Unit) -> float:
         """Hours that a unit of its kind took so far; 0 while none has ended."""
         return self._means.get(_kind(unit), _Mean()).hours_each
 
-    def _hours(self, seconds: float) -> float:
-        return seconds / 3600.0 * (self._gpus or 1.0)
+    def _takes(self, unit: Unit) -> float:
+        return self._of(unit) if self._of is not None else self._gpus
+
+    def _hours(self, unit: Unit, seconds: float) -> float:
+        """What a unit used: GPU hours, or worker hours where it takes no GPU."""
+        return seconds / 3600.0 * (self._takes(unit) or 1.0)
 
     def _told_budget(self, budget: float, unit: Unit, needed: float) -> str:
         unit_of = "GPU hours" if self._gpus else "worker hours"

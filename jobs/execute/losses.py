@@ -14,6 +14,8 @@ from jobs.policy import RetryPolicy
 
 SETTLE_S = 3.0
 """How long a node may take to be known as gone after its workers, before a unit is given up for them."""
+UNHEARD = 2
+"""So many times more often than others may a worker be lost that never said it had begun: it may have been sent to a node that is dying."""
 LONGEST_LAST_WORDS = 200
 
 
@@ -53,6 +55,8 @@ class Losses:
             story: what is known of its last run.
         """
         self._of.setdefault(unit.id, []).append(story)
+        if story is None:
+            self._wait(SETTLE_S)  # until Ray has seen that the node is gone which this one may have been sent to
         verdict = self._verdict(unit)
         if verdict is not None:
             self._wait(SETTLE_S)  # perhaps the node is going away, and not yet known to be gone
@@ -80,8 +84,9 @@ class Losses:
             last = hung[-1]
             message = f"no progress for {self._policy.hung.after_s:g} s, {_times(len(hung))}{_last_words(last)}"
             return Verdict("hung", message, last.stage, last.place.host, last.trace, len(hung))
-        if len(died) >= self._policy.preempted.tries:
-            told = next((story for story in reversed(died) if story is not None), None)
+        told = next((story for story in reversed(died) if story is not None), None)
+        unheard = sum(story is None for story in died)
+        if len(died) - unheard >= self._policy.preempted.tries or unheard >= UNHEARD * self._policy.preempted.tries:
             message = f"the worker died each time it ran this stage (killed, or out of memory), {_times(len(died))}, on nodes that live"
             stage, host = (told.stage, told.place.host) if told else ("", "")
             return Verdict("preempted", message + (_last_words(told) if told else ""), stage, host, "", len(died))

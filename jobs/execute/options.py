@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from jobs.execute.limits import Limits
 from jobs.ledger.retention import Keep
@@ -18,7 +19,10 @@ class RunOptions:
         workers: CPU slots of a private Ray (None: one a core).
         local: run in this process, without Ray.
         address: a running Ray cluster to use instead.
-        gpu_share: GPUs of one unit; None: one where there are GPUs.
+        gpu_share: GPUs of one process of a unit; None: chosen by what it needs (jobs/execute/placement.py), 0 where there are none.
+        gpu_memory: bytes of the smallest GPU; None: the cluster's nodes are asked.
+        processes: of a unit that trains a shake.
+        device: "cpu": compute there also where there are GPUs.
         keep: which weights stay in the store when all that hangs on them is committed (jobs.ledger.retention).
         gradient_checkpointing: shakes hold less in memory and compute more.
         micro_batch: the largest pieces that batches are computed in; None: whole batches, until memory runs out.
@@ -38,3 +42,6 @@ class RunOptions:
     stages: str = "jobs.stages"
     micro_batch: int | None = None
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    gpu_memory: int | None = None
+    processes: int = 1
+    device: Literal["auto", "cpu"] = "auto"

@@ -6,18 +6,19 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from contextlib import closing
 
-from jobs.demand import missing_nodes
+from jobs.demand import AskedOnce, Committed, missing_nodes
 from jobs.errors import OutOfReach
 from jobs.execute.backends import LocalBackend, ray_backend
 from jobs.execute.limits import Gate, Stop
+from jobs.execute.look import Look
 from jobs.execute.losses import Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
 from jobs.execute.progress import Reporter
 from jobs.execute.queue import Outcome, Queue
+from jobs.execute.result import RunResult
 from jobs.execute.units import Unit, make_units
 from jobs.execute.warm import Scratch, run_name, scratch_of
 from jobs.graph import Node
@@ -26,7 +27,6 @@ from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.patient import patient
 from jobs.ledger.retention import drop
-from jobs.ledger.verify import look_through
 from jobs.names import stage_names
 from jobs.plan import Plan, Trial
 from jobs.secrets import scrub
@@ -37,33 +37,6 @@ MANY_RESULTS = 1000
 """From so many on, reading them back takes long enough to say so."""
 MAX_REDONE = 3
 """How often one run makes the same corrupt stage again before it gives the store up."""
-
-
-@dataclass
-class RunResult:
-    """What a run did.
-
-    Attributes:
-        ran: keys of stages this run computed.
-        reused: stages of the plan that were committed before or by another driver.
-        failed: key -> (class, message) of stages that failed.
-        states: the state of every trial at the end.
-        stopped: why it ended before all was done that it could do; None when nothing is left but what failed.
-    """
-
-    ran: set[str] = field(default_factory=set)
-    reused: int = 0
-    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
-    states: dict[str, TrialState] = field(default_factory=dict)
-    stopped: Stop | None = None
-    seconds: float = 0.0
-
-    def counts(self) -> dict[str, int]:
-        found = {"done": 0, "failed": 0, "blocked": 0}
-        for state in self.states.values():
-            if state.state in found:
-                found[state.state] += 1
-        return found
 
 
 OnTrial = Callable[[Trial, TrialState], None]
@@ -88,6 +61,7 @@ class _Run:
         self.halved: Mapping[str, int] = {}
         self.gate = gate or Gate(options.limits)
         self.result = RunResult()
+        self.look: Look | None = None
         self.names = stage_names(plan)
         self.inputs = {content: str(path) for content, path in plan.inputs.items()}
         self._waits: dict[str, list[Trial]] = {}
@@ -104,6 +78,8 @@ class _Run:
                 self._waits.setdefault(key, []).append(trial)
 
     def order_of(self, unit: Unit) -> str:
+        if self.look is not None:
+            self.look.begin()  # not earlier: the first unit does not wait for it
         return WorkOrder.of(unit, self.inputs, self.halved).model_dump_json()
 
     def note(self, unit: Unit, outcome: Outcome) -> None:
@@ -193,20 +169,20 @@ def run_plan(
         if manifest is not None:
             ledger.retire(manifest, "computed from a parent that was made again with other bytes")
             reporter.note(f"stale, will be made again: {run.names.get(node.key, node.key)}")
-    _look_through(plan, ledger, reporter)
-    missing = _missing(plan, ledger)
+    done = AskedOnce(ledger)
+    missing = _missing(plan, done)
     total = len(plan.nodes())
     run.expect(missing)
     reporter.begin(len(missing), total - len(missing))
     already = [trial for trial in plan.trials if not run._open[trial.key]]
     for trial in already:
         on_trial(trial, TrialState("done"))
-    kept = False
-    if missing:
-        with ExitStack() as stack:
-            scratch = stack.enter_context(closing(scratch_of(run_name())))
-            kept = _rounds(run, missing, scratch)
-    still_open = {node.key for node in _missing(plan, run.ledger)} if missing else set()
+    run.look = _look(plan, run.ledger, done, reporter)
+    try:
+        anything, kept = _until_whole(run, missing)
+    finally:
+        run.look.stop()
+    still_open = {node.key for node in _missing(plan, run.ledger)} if anything else set()
     run.result.reused = total - len(run.result.ran | still_open)
     run.result.failed = {key: found for key, found in run.result.failed.items() if key in still_open}  # not what another driver made
     run.result.states = _final_states(run, still_open)
@@ -216,18 +192,37 @@ def run_plan(
     return run.result
 
 
-def _look_through(plan: Plan, ledger: Ledger, reporter: Reporter) -> None:
-    """Read the results that are there already; spoiled ones go to quarantine. Other stages are read when they are used."""
-    leaves = dict.fromkeys(plan.leaves())
-    done = {kind: ledger.committed(kind) for kind in {leaf.kind for leaf in leaves}}
-    count = sum(leaf.key in done[leaf.kind] for leaf in leaves)
-    if count > MANY_RESULTS:
-        reporter.note(f"reading {count:,} results that are there already")
-    for words in look_through(ledger, [leaf.id for leaf in leaves if leaf.key in done[leaf.kind]]):
-        reporter.note(words)
+def _look(plan: Plan, ledger: Ledger, done: Committed, reporter: Reporter) -> Look:
+    """Reads the results that are there already. Other stages are read when they are used."""
+    leaves = [leaf.id for leaf in dict.fromkeys(plan.leaves()) if leaf.key in done.committed(leaf.kind)]
+    if len(leaves) > MANY_RESULTS:
+        reporter.note(f"reading {len(leaves):,} results that are there already")
+    return Look(ledger, leaves)
 
 
-def _missing(plan: Plan, ledger: Ledger) -> list[Node]:
+def _until_whole(run: _Run, missing: list[Node]) -> tuple[bool, bool]:
+    """Run what is missing, and again what of the results that were there proves spoiled.
+
+    Returns:
+        Whether there was anything to run, and whether the gate kept back what was left.
+    """
+    assert run.look is not None
+    anything, kept = bool(missing), False
+    while True:
+        if missing:
+            with closing(scratch_of(run_name())) as scratch:
+                kept = _rounds(run, missing, scratch)
+        found = [] if kept else run.look.finish()
+        if not found:
+            return anything, kept
+        for words in found:
+            run.reporter.note(words)
+        anything, missing = True, _missing(run.plan, run.ledger)
+        run.expect(missing)
+        run.reporter.again(len(missing))
+
+
+def _missing(plan: Plan, ledger: Committed) -> list[Node]:
     """What is to run, parents before children."""
     wanted = missing_nodes(plan, ledger)
     return [node for node in plan.nodes() if node in wanted]

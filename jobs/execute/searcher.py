@@ -26,6 +26,8 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         order_of: Callable[[Unit], str],
         on_outcome: Callable[[Unit, Outcome], None],
         lost: Callable[[Unit, Outcome | None], Outcome | None],
+        *,
+        shape_of: Callable[[Unit], dict[str, Any]] = lambda unit: {},
     ) -> None:
         """
         Args:
@@ -37,6 +39,7 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         self._order_of = order_of
         self._on_outcome = on_outcome
         self._lost = lost
+        self._shape_of = shape_of
         self._units: dict[str, str] = {}
         self.error: S2LError | None = None
 
@@ -44,7 +47,7 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         unit = self._queue.take()
         if unit is not None:
             self._units[trial_id] = unit.id
-            return {"order": self._order_of(unit)}
+            return {"order": self._order_of(unit), **self._shape_of(unit)}
         return None if self._queue.running else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import Preempted, StoreLost
 from jobs.execute.order import WorkOrder, node_of, parse_spec
+from jobs.execute.peaks import begin, peaks
 from jobs.execute.queue import Outcome
 from jobs.execute.tries import try_stages
 from jobs.execute.worker import Say, UnitState, Worker
 from jobs.graph import Node
 from jobs.ledger.leases import Lease
+from jobs.ledger.manifest import digest_of, payloads_in
+from jobs.ledger.progress import StoredProgress
 from jobs.secrets import scrub
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage
@@ -37,6 +40,8 @@ def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
         unreached = scrub(str(error))
     finally:
         worker.tell = lambda words: None
+        for out in unit.made_here.values():
+            shutil.rmtree(out.parent, ignore_errors=True)
     inside = [stage.key for stage in order.stages]
     committed = tuple(key for key in inside if key in unit.manifests)
     notes = tuple(dict.fromkeys(scrub(note) for note in worker.notes))
@@ -51,9 +56,8 @@ def _run_group(unit: UnitState, group: Sequence[int]) -> None:
     if unit.worker.leaving.is_set():
         raise Preempted
     nodes = [node for node in (_node(unit, index) for index in group) if node is not None]
-    todo = [node for node in nodes if not unit.adopt(node)]
-    if todo:
-        _run_leased(unit, todo)
+    if nodes:
+        _run_leased(unit, nodes)
 
 
 def _groups(order: WorkOrder) -> Iterator[list[int]]:
@@ -74,7 +78,7 @@ def _node(unit: UnitState, index: int) -> Node | None:
             continue
         if any(other.key == key for other in unit.order.stages):
             return None  # a parent inside the unit failed or is busy
-        manifest = unit.worker.ledger.manifest(kind, key)
+        manifest = unit.worker.parents.get(unit.worker.ledger, kind, key)
         if manifest is None:
             unit.redo.append(key)
             return None
@@ -91,10 +95,11 @@ def _run_leased(unit: UnitState, nodes: list[Node]) -> None:
         for node in nodes:
             lease = unit.worker.leases.take(node.key)
             if lease is None:
-                unit.busy.append(node.key)
+                if not unit.adopt(node):  # committed, and its holder is gone
+                    unit.busy.append(node.key)
                 continue
             stack.callback(unit.worker.leases.release, lease)
-            if not unit.adopt(node):  # committed by another driver between the look and the lease
+            if not unit.adopt(node):  # committed by another driver since the plan was made
                 held[node.key] = lease
         todo = [node for node in nodes if node.key in held]
         if todo:
@@ -107,11 +112,13 @@ def _compute(unit: UnitState, nodes: Sequence[Node], leases: dict[str, Lease], m
     try:
         jobs = [_job(unit, node, folder / node.key[:16], leases[node.key], micro_batch) for node in nodes]
         module = worker.module(nodes[0].kind)
+        begin(worker.device)
         started, clock = time.time(), time.perf_counter()
         if len(jobs) > 1:
             module.run_fused(jobs)
         else:
-            module.run(jobs[0])
+            with _together(unit, nodes[0], jobs[0]) as job:
+                module.run(job)
         seconds = time.perf_counter() - clock
         for node, job in zip(nodes, jobs, strict=True):
             variant = {"micro_batch": micro_batch} if micro_batch else {}
@@ -119,17 +126,36 @@ def _compute(unit: UnitState, nodes: Sequence[Node], leases: dict[str, Lease], m
                 variant["gradient_checkpointing"] = True
             made = _made(worker, started, seconds / len(jobs)) | variant | job.made
             parents = {parent.key: unit.manifests[parent.key] for _, parent in node.parents}
-            unit.manifests[node.key] = worker.ledger.commit(node, job.out, parents=parents, made=made)
+            left = leases[node.key].checkpoints or not isinstance(job.progress, StoredProgress) or job.progress.used
+            unit.manifests[node.key] = worker.ledger.commit(node, job.out, parents=parents, made=made, checkpoints=left)
+            _keep_for_children(unit, node, job.out)
             unit.ran.append(node.key)
             unit.say(node.key, 1.0, "committed")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _together(unit: UnitState, node: Node, job: StageJob) -> AbstractContextManager[StageJob]:
+    """The job, with all processes of the worker where it has several and the stage trains."""
+    team = unit.worker.team
+    if team is None or node.kind != "shake":
+        return nullcontext(job)
+    stage = next(stage for stage in unit.order.stages if stage.key == node.key)
+    return team.joined(job, stage, {key: unit.manifests[key].digest for _, _, key in stage.parents})
+
+
+def _keep_for_children(unit: UnitState, node: Node, out: Path) -> None:
+    """Let the unit's later stages read what was just made where it lies, until the unit ends: no other unit needs it as often."""
+    if not any(key == node.key for stage in unit.order.stages for _, _, key in stage.parents):
+        return
+    if digest_of(payloads_in(out)) == unit.manifests[node.key].digest:  # not what another writer committed first
+        unit.made_here[node.key] = out.rename(unit.worker.scratch.new("made-") / "out")
+
+
 def _job(unit: UnitState, node: Node, out: Path, lease: Lease, micro_batch: int | None) -> StageJob:
     worker = unit.worker
     out.mkdir(parents=True)
-    folders = {parent.key: worker.scratch.folder_of(unit.manifests[parent.key], worker.ledger) for _, parent in node.parents}
+    folders = {parent.key: _folder_of(unit, parent) for _, parent in node.parents}
     parents = tuple((role, parent.key, folders[parent.key]) for role, parent in node.parents)
     return StageJob(
         spec=node.spec,
@@ -148,6 +174,10 @@ def _job(unit: UnitState, node: Node, out: Path, lease: Lease, micro_batch: int 
     )
 
 
+def _folder_of(unit: UnitState, parent: Node) -> Path:
+    return unit.made_here.get(parent.key) or unit.worker.scratch.folder_of(unit.manifests[parent.key], unit.worker.ledger)
+
+
 def _telling(unit: UnitState, node: Node) -> Callable[[float, str], None]:
     """Passes on how far a stage is. A stage that cannot resume is left there and then when the machine is taken away."""
     resumes = bool(getattr(unit.worker.module(node.kind), "RESUMES", False))
@@ -161,12 +191,10 @@ def _telling(unit: UnitState, node: Node) -> Callable[[float, str], None]:
 
 
 def _made(worker: Worker, started: float, seconds: float) -> dict[str, Any]:
-    import resource
-
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "host": worker.host,
         "device": worker.device,
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **peaks(worker.device),
     }

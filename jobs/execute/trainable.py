@@ -26,11 +26,15 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
     """Runs the order in `config["order"]` and reports its outcome as one result."""
 
     def setup(self, config: dict[str, Any], setup: dict[str, Any] | None = None) -> None:
+        from jobs.execute.team import Team
         from jobs.execute.worker_setup import make_worker
 
         global _WORKER, _NOTICE, _STACKS
         if _WORKER is None:
-            _WORKER = make_worker(setup or {})
+            shape = {name: config[name] for name in ("gpu_share", "processes") if name in config}
+            _WORKER = make_worker((setup or {}) | shape)
+            if shape.get("processes", 1) > 1:
+                _WORKER.team = Team((setup or {}) | shape)
             _NOTICE = Notice(_WORKER)
             _STACKS = stacks_on_request(Path(_WORKER.scratch.root))
         self._order = str(config.get("order", ""))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from jobs.errors import Conflict, Corrupt, StoreLost
 from jobs.execute.failures import classify
+from jobs.execute.group import RankLost
 from jobs.execute.worker import UnitState
 from jobs.graph import Node
 from jobs.ledger.failures import ErrorClass, Failure
@@ -50,6 +51,9 @@ def _until_done(unit: UnitState, nodes: list[Node], tries: _Tries, compute: Comp
             compute(nodes, tries.micro_batch)
             return []
         except StoreLost:
+            raise
+        except RankLost as error:  # nobody is left to go on with: as if this worker had died
+            unit.say(nodes[0].key, 0.0, f"{first_line(error)}; starting again")
             raise
         except Corrupt as error:
             _ask_for_parents(unit, nodes, error)
@@ -122,6 +126,7 @@ def _gone(unit: UnitState, key: str) -> bool:
     manifest = unit.manifests[key]
     if unit.worker.ledger.manifest(manifest.kind, key) != manifest:
         del unit.manifests[key]
+        unit.worker.parents.forget(key)
         return True
     return False
 

@@ -9,8 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jobs.execute.placement import Shape
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
+
+SHAPE = ("processes", "gpu_share")
+"""What of a unit's shape stands in its Tune config, where Tune's callable finds it."""
+STRATEGY = "PACK"
+"""One node where one has room, else several: a trial of 4 processes runs on 4 nodes with one GPU each too (docs/decisions/0018)."""
 
 
 class TuneBackend:
@@ -20,16 +26,22 @@ class TuneBackend:
         slots: how many units run at once.
         order_of: a unit's work order as JSON text.
         setup: picklable settings for the workers (`UnitTrainable.setup`).
-        gpu_share: GPUs of one unit (0 on CPU machines).
+        shape_of: what a unit takes.
         temp: a folder for Tune's own files, which nobody reads.
     """
 
-    def __init__(self, *, slots: int, order_of: Callable[[Unit], str], setup: dict[str, Any], gpu_share: float, temp: Path) -> None:
+    def __init__(
+        self, *, slots: int, order_of: Callable[[Unit], str], setup: dict[str, Any], shape_of: Callable[[Unit], Shape], temp: Path
+    ) -> None:
         self.slots = slots
         self.order_of = order_of
         self.setup = setup
-        self.gpu_share = gpu_share
+        self.shape_of = shape_of
         self.temp = temp
+
+    def _in_config(self, unit: Unit) -> dict[str, Any]:
+        shape = self.shape_of(unit)
+        return {name: getattr(shape, name) for name in SHAPE}
 
     def run(
         self, queue: Queue, on_outcome: Callable[[Unit, Outcome], None], lost: Callable[[Unit, Outcome | None], Outcome | None]
@@ -42,7 +54,7 @@ class TuneBackend:
         """
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(2 * self.slots))
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, 2 * self.slots)))  # a cluster may begin with no node at all
         os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
         os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "0")
         os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
@@ -56,11 +68,10 @@ class TuneBackend:
             from jobs.execute.searcher import ReadySearcher
             from jobs.execute.trainable import UnitTrainable
 
-            share = self.gpu_share
-            searcher = ReadySearcher(queue, self.order_of, on_outcome, lost)
+            searcher = ReadySearcher(queue, self.order_of, on_outcome, lost, shape_of=self._in_config)
             trainable = tune.with_resources(
                 tune.with_parameters(UnitTrainable, setup=self.setup),
-                lambda _config: tune.PlacementGroupFactory([{"CPU": 1, "GPU": share}]),
+                lambda config: tune.PlacementGroupFactory(Shape(**{name: config[name] for name in SHAPE}).bundles(), strategy=STRATEGY),
             )
             tuner = tune.Tuner(
                 trainable,

@@ -36,6 +36,30 @@ class Warm:
         return value
 
 
+class Manifests:
+    """The manifests of stages that unit after unit hangs on: data, base, SP sets, scores of the un-shaken base.
+
+    What another driver makes again meanwhile is seen by the next worker, or when its bytes prove gone (`forget`).
+    """
+
+    def __init__(self, size: int = 1024) -> None:
+        self._size = size
+        self._known: OrderedDict[str, Manifest] = OrderedDict()
+
+    def get(self, ledger: Ledger, kind: str, key: str) -> Manifest | None:
+        """The stage's manifest, or None when it is not done."""
+        found = self._known.get(key) or ledger.manifest(kind, key)
+        if found is not None:
+            self._known[key] = found
+            self._known.move_to_end(key)
+            while len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return found
+
+    def forget(self, key: str) -> None:
+        self._known.pop(key, None)
+
+
 class Scratch:
     """A private folder of this host that a run uses and removes; workers of one host share what they fetched.
 
@@ -119,7 +143,9 @@ def _open_lock(root: Path) -> int:
 
 
 def _remove_unused(root: Path) -> None:
-    """Remove a scratch folder that no living process holds."""
+    """Remove a scratch folder that no living process holds. One without a lock is being made, or another version's."""
+    if not (root / "in-use").exists():
+        return
     try:
         handle = _open_lock(root)
     except OSError:  # gone already

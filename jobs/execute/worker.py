@@ -6,11 +6,12 @@ import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Preempted
 from jobs.execute.order import WorkOrder
-from jobs.execute.warm import Scratch, Warm
+from jobs.execute.warm import Manifests, Scratch, Warm
 from jobs.graph import Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
@@ -18,6 +19,9 @@ from jobs.ledger.manifest import Manifest
 from jobs.policy import RetryPolicy
 from jobs.stages.contract import CHECKPOINT_EVERY_S
 from jobs.stages.specs import StageSpec
+
+if TYPE_CHECKING:
+    from jobs.execute.team import Team
 
 Say = Callable[[str, float, str], None]
 """(stage key, fraction done, a few words)"""
@@ -33,6 +37,7 @@ class Worker:
         micro_batch: the largest pieces that batches are computed in; None: whole batches.
         checkpoint_every_s: how often stages that can resume keep a checkpoint.
         leaving: set when this process was told that its machine is taken away.
+        team: the further processes of a worker whose shakes are trained by several.
         tell: passes a few words on about the stage that runs; also the sign that the worker lives while it waits.
     """
 
@@ -41,6 +46,7 @@ class Worker:
     leases: LeaseKeeper
     device: str = "cpu"
     warm: Warm = field(default_factory=Warm)
+    parents: Manifests = field(default_factory=Manifests)
     host: str = ""
     gradient_checkpointing: bool = False
     stages: str = "jobs.stages"
@@ -50,6 +56,7 @@ class Worker:
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     leaving: threading.Event = field(default_factory=threading.Event)
     tell: Callable[[str], None] = lambda words: None
+    team: Team | None = None
 
     def close(self) -> None:
         """Give leases and scratch folder back."""
@@ -73,7 +80,7 @@ class Worker:
         """How many examples a stage computes at once where nobody asks for fewer; None for a stage that has no batches."""
         training = getattr(spec, "training", None)
         if training is not None:
-            return int(training.batch_size)
+            return -(-int(training.batch_size) // (self.team.size if self.team else 1))
         found = getattr(self.module(str(spec.kind)), "BATCH_SIZE", None)  # type: ignore[attr-defined]
         return None if found is None else int(found)
 
@@ -91,6 +98,7 @@ class UnitState:
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
     busy: list[str] = field(default_factory=list)
     redo: list[str] = field(default_factory=list)
+    made_here: dict[str, Path] = field(default_factory=dict)
 
     def adopt(self, node: Node) -> bool:
         """Whether the stage is committed, by whomever; its manifest is at hand then."""

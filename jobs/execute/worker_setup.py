@@ -35,7 +35,8 @@ def make_worker(setup: dict[str, Any]) -> Worker:
 
     Args:
         setup: `store` (URL), `scratch` (its name on every host), `gpu_share` (GPUs of one unit; None: a whole one where there is one),
-            `gradient_checkpointing`, `stages` (package), `retry` (a RetryPolicy as JSON), `micro_batch`, `checkpoint_every_s`.
+            `gradient_checkpointing`, `stages` (package), `retry` (a RetryPolicy as JSON), `micro_batch`, `checkpoint_every_s`,
+            `device` ("auto", or "cpu" also where there is a GPU).
     """
     pin_threads()
     notes: list[str] = []
@@ -50,7 +51,7 @@ def make_worker(setup: dict[str, Any]) -> Worker:
         ledger=ledger,
         scratch=scratch_of(str(setup["scratch"])),
         leases=LeaseKeeper(ledger.leases, notice=notes.append),
-        device=pick_device(setup.get("gpu_share", 0.0)),
+        device=pick_device(setup.get("gpu_share", 0.0), str(setup.get("device", "auto"))),
         host=socket.gethostname(),
         gradient_checkpointing=bool(setup.get("gradient_checkpointing", False)),
         stages=str(setup.get("stages", "jobs.stages")),
@@ -63,7 +64,7 @@ def make_worker(setup: dict[str, Any]) -> Worker:
     return worker
 
 
-def pick_device(gpu_share: float | None) -> str:
+def pick_device(gpu_share: float | None, wanted: str = "auto") -> str:
     """The device a worker computes on; a fraction of a GPU is also a limit on its memory (Ray's fractions are bookkeeping).
 
     Raises:
@@ -71,12 +72,16 @@ def pick_device(gpu_share: float | None) -> str:
     """
     import torch
 
+    if wanted == "cpu":
+        return "cpu"
     if gpu_share is None:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if gpu_share <= 0:
         return "cpu"
     if not torch.cuda.is_available():
-        raise InputError(f"a trial is to take {gpu_share:g} GPUs, and torch finds none; leave --gpu-share out to compute on the CPU")
+        raise InputError(
+            f"a trial is to take {gpu_share:g} GPUs, and torch finds none; leave --gpu-share out or give --device cpu to compute on the CPU"
+        )
     if gpu_share < 1:
         torch.cuda.set_per_process_memory_fraction(gpu_share)
     return "cuda:0"

@@ -46,12 +46,14 @@ class Lease:
     Attributes:
         number: fences the stage's progress: the highest one wins.
         tag: the store's tag of the record as we wrote it last.
+        checkpoints: whether the stage had progress when the lease was taken.
     """
 
     key: str
     number: int
     record: LeaseRecord
     tag: str
+    checkpoints: bool = True
 
 
 class Leases:
@@ -81,14 +83,16 @@ class Leases:
         self._seen: dict[str, tuple[str, float]] = {}
 
     def take(self, key: str) -> Lease | None:
-        """The lease, or None while somebody else holds it."""
-        held = self._read(key)
+        """The lease, or None while somebody else holds it. Most are free, so that nobody's is tried for first."""
+        fence = fence_of(self._store, key)
         try:
-            if held is None:
-                return self._write(key, self._next_number(key, 0), None)
-            if not self._is_over(key, held):
-                return None
-            return self._write(key, self._next_number(key, _number(held)), held.tag)
+            return self._write(key, fence, 0, None)
+        except AlreadyExists:
+            held = self._read(key)
+        if held is None or not self._is_over(key, held):
+            return None
+        try:
+            return self._write(key, fence_of(self._store, key), _number(held), held.tag)
         except (AlreadyExists, Conflict):
             return None
 
@@ -104,7 +108,7 @@ class Leases:
             tag = self._at_once.replace(name, data, lease.tag, durable=False)
         except Conflict:
             tag = self._at_once.replace(name, data, self._own_tag(lease), durable=False)
-        return Lease(lease.key, lease.number, record, tag)
+        return Lease(lease.key, lease.number, record, tag, lease.checkpoints)
 
     def _own_tag(self, lease: Lease) -> str:
         """The tag of our own record as an earlier renewal left it whose answer was lost.
@@ -155,15 +159,14 @@ class Leases:
             self._seen.pop(key, None)
             return None
 
-    def _write(self, key: str, number: int, tag: str | None) -> Lease:
+    def _write(self, key: str, fence: int, last: int, tag: str | None) -> Lease:
+        """Write our record: later than the last holder's and than the progress that is there."""
+        number = max(int(self._wall() * 1000), last + 1, fence + 1)
         record = LeaseRecord(holder=Holder.me(), number=number)
         name, data = Paths.lease(key), record.to_bytes()
         new_tag = self._store.create(name, data, durable=False) if tag is None else self._store.replace(name, data, tag, durable=False)
         self._seen.pop(key, None)
-        return Lease(key, number, record, new_tag)
-
-    def _next_number(self, key: str, last: int) -> int:
-        return max(int(self._wall() * 1000), last + 1, fence_of(self._store, key) + 1)
+        return Lease(key, number, record, new_tag, checkpoints=fence > 0)
 
     def _is_over(self, key: str, held: Stored) -> bool:
         record = _parse(held)

@@ -24,6 +24,8 @@ from jobs.store.protocol import ObjectStore
 
 Notice = Callable[[str], None]
 _COMMIT_TRIES = 5
+SMALL = 1 << 20
+"""Bytes up to which a blob is written without asking first whether it is there."""
 
 
 class Ledger:
@@ -77,13 +79,16 @@ class Ledger:
                 return None
             return self.manifest(kind, key)  # made anew while we looked
 
-    def commit(self, node: Node, folder: Path, *, parents: Mapping[str, Manifest], made: Mapping[str, Any]) -> Manifest:
+    def commit(
+        self, node: Node, folder: Path, *, parents: Mapping[str, Manifest], made: Mapping[str, Any], checkpoints: bool = True
+    ) -> Manifest:
         """Make the folder's files the stage's result: blobs first, the manifest last. The first writer wins.
 
         Args:
             folder: every file in it, at any depth, is a payload.
             parents: parent's key -> the manifest whose payloads the stage was computed from.
             made: when, where, how long, which variant; JSON values, no secrets.
+            checkpoints: False when the stage is known to have none, so that there are none to remove.
 
         Returns:
             The winner's manifest: ours, or that of whoever was first.
@@ -96,7 +101,8 @@ class Ledger:
                 self._put_back(found, folder)
                 if winner is not ours:
                     self._adopt(ours, winner)
-                self._forget_progress(ours.key)
+                if checkpoints:
+                    self._forget_progress(ours.key)
                 return winner
         raise LedgerError(
             f"the manifest of {ours.kind} {ours.key} is there when it is written and gone when it is read; is something deleting it?"
@@ -200,11 +206,14 @@ class Ledger:
 
     def _put_blob(self, payload: Payload, path: Path) -> bool:
         """Make sure that the blob is there, whole: one that lies there already may be what a failing disk left. False when it was there."""
+        if self._is_new(payload, path):
+            return True
         name = Paths.blob(payload.sha256)
         if self.store.size(name) == payload.size and self._is_whole(payload):
             return False
         self.store.put_file(name, path)
-        self.store.delete(Paths.dropped(payload.sha256))  # if it was dropped, it is here again, and may not get lost unseen
+        if payload.is_weights:
+            self.store.delete(Paths.dropped(payload.sha256))  # if it was dropped, it is here again, and may not get lost unseen
         return True
 
     def _put_back(self, found: Iterable[Payload], folder: Path) -> None:
@@ -212,6 +221,16 @@ class Ledger:
         for payload in found:
             if self.store.size(Paths.blob(payload.sha256)) is None:
                 self.store.put_file(Paths.blob(payload.sha256), folder / payload.name)
+
+    def _is_new(self, payload: Payload, path: Path) -> bool:
+        """Write a small blob that is not there yet, in one call. Most are new; weights may have been dropped, which needs a look."""
+        if payload.size > SMALL or payload.is_weights:
+            return False
+        try:
+            self.store.create(Paths.blob(payload.sha256), path.read_bytes())
+        except AlreadyExists:
+            return False
+        return True
 
     def _is_whole(self, payload: Payload) -> bool:
         digest = hashlib.sha256()

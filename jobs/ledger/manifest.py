@@ -39,6 +39,11 @@ class Payload(_Part):
     size: NonNegativeInt
     sha256: Sha256
 
+    @property
+    def is_weights(self) -> bool:
+        """Whether it is of the kind that a retention policy may drop."""
+        return self.name.endswith(".safetensors")
+
 
 class Manifest(_Part):
     """The record that a stage is done. Its JSON shape is a contract.

@@ -35,6 +35,9 @@ class StoredProgress:
     """A stage's checkpoints under `progress/<key>/`: files first, then a small index by compare-and-swap.
 
     Whoever loads or saves with a higher lease number shuts out all lower ones.
+
+    Attributes:
+        used: whether anything was loaded or saved; what was not used left nothing.
     """
 
     def __init__(self, store: ObjectStore, key: str, fence: int, notice: Callable[[str], None]) -> None:
@@ -42,6 +45,7 @@ class StoredProgress:
         self._key = key
         self._fence = fence
         self._notice = notice
+        self.used = False
 
     def load(self, into: Path) -> bool:
         """Put the newest whole checkpoint's files into the folder; False when there is none.
@@ -49,6 +53,7 @@ class StoredProgress:
         Raises:
             jobs.errors.Conflict: another driver has taken the stage over; stop at once.
         """
+        self.used = True
         for _ in range(_TRIES):
             index = self._swap(None)
             if all(self._copy(file, into / file.name) for file in index.files):
@@ -65,6 +70,7 @@ class StoredProgress:
         Raises:
             jobs.errors.Conflict: another driver has taken the stage over; stop at once.
         """
+        self.used = True
         files = tuple(CheckpointFile(**payload.model_dump(), fence=self._fence) for payload in payloads_in(folder))
         present = set(self._read()[0].files)
         written = {(file.sha256, file.fence) for file in present}

@@ -18,7 +18,6 @@ from jobs.ledger.paths import Paths
 Keep = Literal["none", "small", "all"]
 """`all`: everything stays. `small`: dense weights go, all other adapters stay. `none`: the weights of every shake go."""
 
-_SUFFIX = ".safetensors"
 _DENSE = ("unet/", "text_encoder/", "vae/")
 """Where a dense adapter's whole modules lie (docs/decisions/0005)."""
 
@@ -59,7 +58,7 @@ def droppable(manifest: Manifest, keep: Keep) -> list[Payload]:
     """The payloads of a stage that a policy lets go."""
     if manifest.kind != "shake" or keep == "all":
         return []
-    weights = [payload for payload in manifest.payloads if payload.name.endswith(_SUFFIX)]
+    weights = [payload for payload in manifest.payloads if payload.is_weights]
     return weights if keep == "none" else [payload for payload in weights if payload.name.startswith(_DENSE)]
 
 

@@ -81,27 +81,6 @@ def verify(ledger: Ledger, repair: bool = False, say: Say = lambda fraction, wor
     return problems + [Problem("", "", f"{name}: no manifest names this blob ({sizes[name]} bytes)", name, "info") for name in harmless]
 
 
-def look_through(ledger: Ledger, stages: Iterable[tuple[str, str]]) -> list[str]:
-    """Read committed stages of small payloads back. What is spoiled is in quarantine then; a sentence for each.
-
-    Args:
-        stages: (kind, key) pairs.
-    """
-
-    def look(stage: tuple[str, str]) -> str:
-        manifest = ledger.manifest(*stage)
-        if manifest is None:
-            return ""  # and the ledger has told why
-        try:
-            for payload in manifest.payloads:
-                ledger.read(manifest, payload.name)
-        except Corrupt as error:
-            return str(error)
-        return ""
-
-    return [words for words in _in_threads(look, stages) if words]
-
-
 def _spoiled(store: ObjectStore, orphans: Iterable[str], sizes: dict[str, int]) -> Iterator[Problem]:
     """Blobs that no manifest names and whose bytes are not what they are called."""
     for name, what in _in_threads(lambda name: (name, _wrong(store, name.rpartition("/")[2], sizes)), orphans):

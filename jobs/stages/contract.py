@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from jobs.stages.specs import StageSpec
+from s2l_core.training.group import ALONE, Group
 
 T = TypeVar("T")
 CHECKPOINT_EVERY_S = 60.0
@@ -54,6 +55,7 @@ class StageJob:
         gradient_checkpointing: hold less in memory while training, and compute more; the same result.
         checkpoint_every_s: how often a stage that can resume keeps a checkpoint.
         leaving: asks whether the machine is about to be taken away; a stage that can resume keeps a checkpoint at once then.
+        group: the processes that a fit is shared by, each of which runs the stage; what rank 0 leaves is the result.
         made: facts about this make for the manifest's `made` (the micro-batch that ran, for example); no part of the digest.
     """
 
@@ -70,6 +72,7 @@ class StageJob:
     gradient_checkpointing: bool = False
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     leaving: Callable[[], bool] = lambda: False
+    group: Group = ALONE
     made: dict[str, Any] = field(default_factory=dict)
 
     def folder(self, role: str) -> Path:

@@ -26,6 +26,8 @@ RESUMES = True
 def run(job: StageJob) -> None:
     """Leaves the adapters' files (docs/decisions/0005), adapter.json, curve.json and, where there is a defence, defence.json.
 
+    Of several processes, rank 0 leaves them and the others nothing.
+
     Raises:
         s2l_core.defences.Refused: the defence `reject` does not let the set through.
     """
@@ -46,10 +48,13 @@ def run(job: StageJob) -> None:
         match_norms=_lengths(model, job.folder("match"), spec) if job.has("match") else None,
         micro_batch=job.micro_batch,
         gradient_checkpointing=job.gradient_checkpointing,
-        checkpoint=Checkpoints(job),
+        checkpoint=Checkpoints(job) if job.group.rank == 0 else None,
+        group=job.group,
         say=job.say,
     )
     with shaken.on:
+        if job.group.rank:
+            return
         save(shaken.on, job.out)
     (job.out / "curve.json").write_text(json.dumps(vars(shaken.curve)), encoding="utf-8")
     if spec.defence is not None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
+from botocore.utils import parse_timestamp
 
 from jobs.errors import AlreadyExists, Conflict, InputError, NotFound, OutOfReach
 from jobs.store.protocol import Entry, Stored, Unfinished, checked_name, checked_prefix
@@ -242,6 +244,7 @@ class _LostError(Exception):
 def _client() -> Any:
     import boto3
     from botocore.config import Config
+    from botocore.session import get_session
 
     retries: Any = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
@@ -250,13 +253,23 @@ def _client() -> Any:
     by_path: Any = {"addressing_style": "path"}  # an own server has no host name for each bucket
     config = Config(retries=retries, s3=by_path if named else {}, connect_timeout=5, read_timeout=60, max_pool_connections=32)
     try:
-        session = boto3.session.Session()
+        core = get_session()
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
+        session = boto3.session.Session(botocore_session=core)
         client: Any = session.client("s3", config=config)
         if named or ".amazonaws.com" in client.meta.endpoint_url:
             return client
         return session.client("s3", config=config.merge(Config(s3=by_path)))  # named in a profile
     except (BotoCoreError, ValueError) as error:
         raise InputError(f"the AWS settings cannot be used: {error}; check AWS_PROFILE, AWS_CONFIG_FILE and the AWS variables") from None
+
+
+def _time(value: Any) -> datetime:
+    """A time in an answer. botocore's own way takes most of the time of a long listing, which has one a name."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return parse_timestamp(value)
 
 
 def _encryption() -> dict[str, str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from jobs.errors import Corrupt
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan import Plan
 from jobs.tracker import view
 from jobs.tracker.event import Event
 from jobs.tracker.mlflow_writer import MlflowWriter
 from jobs.tracker.rows import MAX_TAG, Row, cut, fingerprint, row_of, stages_of
 
-Artifacts = Callable[[Trial], Mapping[str, bytes]]
+Artifacts = Callable[[Mapping[str, Any]], Mapping[str, bytes]]
+"""From a trial's `metrics.json` by attack to files by path."""
 GridArtifacts = Callable[[], Mapping[str, bytes]]
 REST = ("done", "failed", "blocked", "missing")
 
@@ -33,7 +35,6 @@ class Delivery:
     ) -> None:
         self._plan, self._ledger, self._uri, self._notice = plan, ledger, uri, notice
         self._artifacts, self._grid_artifacts = artifacts, grid_artifacts
-        self._trials = {trial.key: trial for trial in plan.trials}
         self._writer: MlflowWriter | None = None
         self._told = False
         self.written = self.unchanged = 0
@@ -88,11 +89,10 @@ class Delivery:
     # --- inside ---
 
     def _with_plots(self, row: Row) -> Row:
-        trial = self._trials.get(row.trial)
-        if self._artifacts is None or trial is None or row.status != "FINISHED":
+        if self._artifacts is None or row.status != "FINISHED":
             return row
         make = self._artifacts
-        return replace(row, files=row.files | self._safely(lambda: make(trial)))
+        return replace(row, files=row.files | self._safely(lambda: make(row.documents)))
 
     def _safely(self, make: GridArtifacts) -> dict[str, bytes]:
         """A plot that cannot be drawn keeps no number out of MLflow."""

@@ -49,12 +49,13 @@ class Refused(Exception):
 
 @dataclass
 class Run:
-    """What we know of a run in MLflow."""
+    """What we know of a run in MLflow; `files` is where its artifacts go."""
 
     id: str
     status: str
     params: dict[str, str]
     tags: dict[str, str]
+    files: str
 
     @property
     def trial(self) -> str | None:
@@ -136,7 +137,8 @@ class MlflowWriter:
             now = time.time_ns() // 1_000_000
             self._set_tags(self._parent, tags)
             self._client.log_batch(self._parent, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
-            self._put_files(self._parent, files)
+            if files:
+                self._put_files(str(self._client.get_run(self._parent).info.artifact_uri), files)
             self._client.set_terminated(self._parent, status)
 
     def set_view(self, tag: str, state: str) -> str:
@@ -218,7 +220,7 @@ class MlflowWriter:
         """Content first, the fingerprint with the last batch, then the end: a closed run that carries it is whole."""
         from mlflow.entities import Metric, Param, RunTag
 
-        self._put_files(run.id, row.files)
+        self._put_files(run.files, row.files)
         tags = row.tags | {"s2l.grid": self._grid, "mlflow.parentRunId": self._parent, "mlflow.runName": row.name}
         for name in [name for name in run.tags if name.startswith(_OURS) and name not in tags and name != "s2l.made"]:
             self._client.delete_tag(run.id, name)
@@ -229,16 +231,19 @@ class MlflowWriter:
         for some in batches((metrics, METRICS_PER_BATCH), (params, PARAMS_PER_BATCH), (pairs, TAGS_PER_BATCH)):
             self._client.log_batch(run.id, *some)
         self._client.set_terminated(run.id, row.status, row.end_ms)
-        self._runs[row.trial] = Run(run.id, row.status, run.params | row.params, tags)
+        self._runs[row.trial] = Run(run.id, row.status, run.params | row.params, tags, run.files)
 
-    def _put_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
+    def _put_files(self, where: str, files: Mapping[str, bytes]) -> None:
+        """As the client does, which asks where before it does."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         with tempfile.TemporaryDirectory(prefix="s2l-mirror-") as folder:
             for name, content in files.items():
                 path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             if files:
-                self._client.log_artifacts(run_id, folder)
+                get_artifact_repository(where, tracking_uri=self.uri).log_artifacts(folder)
 
     def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
@@ -257,7 +262,7 @@ class MlflowWriter:
 
 
 def _known(run: Any) -> Run:
-    return Run(run.info.run_id, run.info.status, dict(run.data.params), dict(run.data.tags))
+    return Run(run.info.run_id, run.info.status, dict(run.data.params), dict(run.data.tags), str(run.info.artifact_uri))
 
 
 def _client(uri: str) -> Any:

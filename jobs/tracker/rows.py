@@ -38,6 +38,7 @@ class Row:
         status: MLflow's word for the state.
         metrics: (name, value, step).
         files: path below the run's artifacts -> bytes.
+        documents: attack -> its `metrics.json`, for who draws of it.
     """
 
     trial: str
@@ -50,6 +51,7 @@ class Row:
     metrics: list[tuple[str, float, int]]
     tags: dict[str, str]
     files: dict[str, bytes]
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def row_of(event: Event, stages: Stages, ledger: Ledger) -> Row:
     Raises:
         jobs.errors.Corrupt: a payload is not what its manifest says.
     """
-    documents = {safe(attack): json.loads(ledger.read(manifest, "metrics.json")) for attack, manifest in sorted(stages.metrics.items())}
+    read = {attack: json.loads(ledger.read(manifest, "metrics.json")) for attack, manifest in sorted(stages.metrics.items())}
+    documents = {safe(attack): document for attack, document in read.items()}
     start_ms, end_ms = _times(event, stages, ledger)
     return Row(
         trial=event.trial,
@@ -96,7 +99,8 @@ def row_of(event: Event, stages: Stages, ledger: Ledger) -> Row:
         params={safe(name): cut(_text(value), MAX_PARAM) for name, value in event.axes.items()},
         metrics=[*_metrics(documents), *metrics_of(stages.beside, ledger), *_curve(stages.shake, ledger)],
         tags={name: cut(value, MAX_TAG) for name, value in _tags(event, documents, ledger).items()},
-        files={f"metrics/{attack}.json": _small(document) for attack, document in documents.items()},
+        files={"metrics.json": _small(documents)} if documents else {},
+        documents=read,
     )
 
 
@@ -175,9 +179,10 @@ def _note(event: Event, documents: Mapping[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _small(document: Mapping[str, Any]) -> bytes:
-    """`metrics.json` without the curves."""
-    return json.dumps({name: value for name, value in document.items() if name != "roc"}, indent=1, sort_keys=True).encode()
+def _small(documents: Mapping[str, dict[str, Any]]) -> bytes:
+    """Every attack's `metrics.json` without the curves, in one file: each file is a request."""
+    small = {attack: {name: value for name, value in document.items() if name != "roc"} for attack, document in documents.items()}
+    return json.dumps(small, indent=1, sort_keys=True).encode()
 
 
 def _times(event: Event, stages: Stages, ledger: Ledger) -> tuple[int, int]:

@@ -47,9 +47,11 @@ class PrivateGradient:
             total += float(value.detach())
             run.backward(value)
             self._add_clipped(sums)
+        loss_sum = torch.tensor([total], dtype=torch.float64)
+        run.group.sum_([*sums.values(), loss_sum])  # before the noise, which is one for all processes: each draws the same
         for name, parameter in self._parameters.items():
             parameter.grad = self._noisy(sums[name], batch, name).to(parameter.dtype)
-        return total / self._batch_size
+        return float(loss_sum) / self._batch_size
 
     @torch.no_grad()
     def _add_clipped(self, sums: Mapping[str, Tensor]) -> None:

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from s2l_core.randomness import generator
 from s2l_core.specs.training import TrainSpec
 from s2l_core.training.errors import NumericalFailure
+from s2l_core.training.group import ALONE, Group, sum_gradients
 from s2l_core.training.optimizers import optimizer_for
 
 
 class Accelerated:
     """One fit's optimiser and precision. As a context manager it leaves no process-wide state of accelerate behind."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], training: TrainSpec, device: str) -> None:
-        """Make the optimiser.
+    def __init__(self, parameters: Sequence[nn.Parameter], training: TrainSpec, device: str, group: Group = ALONE) -> None:
+        """Make the optimiser of one of the group's processes.
 
         Raises:
             ValueError: nothing is trainable, or the precision or the optimiser does not go with the device.
@@ -29,6 +30,7 @@ class Accelerated:
             raise ValueError(f"there is nothing to train: none of {len(parameters)} parameters requires a gradient")
         if training.precision == "fp16" and device == "cpu":
             raise ValueError("fp16 training needs a GPU; on a CPU use precision fp32 or bf16")
+        self.group = group
         self._device = torch.device(device)
         self.optimizer = optimizer_for(self._parameters, training, self._device)
         self._accelerator = _accelerator(training, self._device)
@@ -58,14 +60,22 @@ class Accelerated:
 
     @contextmanager
     def seeded(self, seed: int, step: int) -> Iterator[None]:
-        """What still draws from torch's global generator (dropout) draws from a stream of (seed, step), and leaves no trace."""
+        """What still draws from torch's global generator (dropout) draws from a stream of (seed, step), and leaves no trace.
+
+        Further processes of a fit have streams of their own: equal ones would give their examples equal masks.
+        """
+        rank = [self.group.rank] if self.group.rank else []
         devices = [] if self._device.type == "cpu" else [self._device]
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(generator("fit", "dropout", seed, step).initial_seed() % 2**63)
+            torch.manual_seed(generator("fit", "dropout", seed, step, *rank).initial_seed() % 2**63)
             yield
 
     def backward(self, loss: Tensor) -> None:
         self._accelerator.backward(loss)
+
+    def over_processes(self, value: float) -> float:
+        """The sum of `value` over the fit's processes, whose gradients become the sum of all likewise."""
+        return sum_gradients(self.group, self._parameters, value)
 
     def update(self, step: int, lr: float, clip_norm: float | None) -> float:
         """One optimiser step; returns the gradient's norm before clipping.
@@ -89,7 +99,8 @@ def _accelerator(training: TrainSpec, device: torch.device) -> Any:
     """An Accelerator for this fit alone, whatever ran before it in this process.
 
     Left to itself accelerate joins a process group when it sees a launcher's variables (LOCAL_RANK, PMI_SIZE: Slurm and MPI set them for
-    everything below them) and would wait there for peers that never come. A fit is one process unless its caller has made a process group.
+    everything below them) and would wait there for peers that never come. The processes of a data-parallel fit sum their gradients
+    themselves (docs/decisions/0018); to accelerate each is alone.
     """
     from accelerate import Accelerator
     from accelerate.state import PartialState

@@ -59,6 +59,11 @@ class Batch:
             return drawn[self.indices]
         return examples_of(self.step, examples, self.effective, self.seed, name)[self.positions]
 
+    def share(self, rank: int, size: int) -> Batch:
+        """What one of `size` processes has to do: a stretch of the batch, with the randomness that it has in the whole; perhaps empty."""
+        part = slice(len(self.indices) * rank // size, len(self.indices) * (rank + 1) // size)
+        return Batch(self.step, self.indices[part], self.positions[part], self.effective, self.seed, self.population)
+
     def pieces(self, size: int) -> Iterator[Batch]:
         """The batch in pieces of `size` examples, the last one perhaps smaller; none of an empty batch."""
         for start in range(0, len(self.indices), size):

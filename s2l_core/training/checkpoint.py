@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from s2l_core.training.accelerated import Accelerated
 from s2l_core.training.companions import Companion
+from s2l_core.training.group import agreed, share_files
 
 if TYPE_CHECKING:
     from s2l_core.training.fit import Checkpoint, Curve
+
+
+TENSORS, STATE = "fit.safetensors", "fit.json"
 
 
 def save_checkpoint(
@@ -32,21 +36,25 @@ def save_checkpoint(
     for companion in companions:
         tensors.update({f"{companion.name}:{name}": value for name, value in companion.tensors().items()})
     with tempfile.TemporaryDirectory() as folder:
-        save_file({name: _kept(value) for name, value in tensors.items()}, Path(folder) / "fit.safetensors")
+        save_file({name: _kept(value) for name, value in tensors.items()}, Path(folder) / TENSORS)
         state = {"curve": vars(curve), "loss_scale": run.loss_scale, "optimizer": numbers}
-        (Path(folder) / "fit.json").write_text(json.dumps(state), encoding="utf-8")
+        (Path(folder) / STATE).write_text(json.dumps(state), encoding="utf-8")
         checkpoint.save(Path(folder))
 
 
 def load_checkpoint(
-    checkpoint: Checkpoint, parameters: Mapping[str, nn.Parameter], run: Accelerated, curve: Curve, companions: Sequence[Companion]
+    checkpoint: Checkpoint | None, parameters: Mapping[str, nn.Parameter], run: Accelerated, curve: Curve, companions: Sequence[Companion]
 ) -> int:
-    """Put the newest state in place; returns the number of steps done, 0 when there is no state or it is of another fit."""
+    """Put the newest state in place; returns the number of steps done, 0 when there is no state or it is of another fit.
+
+    Of several processes rank 0 looks, and the others take what it has: all go on from the same state, also with more or fewer of them.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        if not checkpoint.load(Path(folder)):
+        if not agreed(run.group, checkpoint is not None and checkpoint.load(Path(folder))):
             return 0
-        tensors = load_file(Path(folder) / "fit.safetensors")
-        state = json.loads((Path(folder) / "fit.json").read_text(encoding="utf-8"))
+        share_files(run.group, Path(folder), (TENSORS, STATE))
+        tensors = load_file(Path(folder) / TENSORS)
+        state = json.loads((Path(folder) / STATE).read_text(encoding="utf-8"))
     owners = {name.partition(":")[0] for name in tensors}
     weights = _of("weight", tensors)
     known = {"weight"} | {companion.name for companion in companions}

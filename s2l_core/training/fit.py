@@ -18,6 +18,7 @@ from s2l_core.training.checkpoint import load_checkpoint, save_checkpoint
 from s2l_core.training.companions import Companion, Ema
 from s2l_core.training.errors import NumericalFailure
 from s2l_core.training.gradient import GradientRule, MeanGradient
+from s2l_core.training.group import ALONE, Group, agreed
 
 __all__ = ["Batch", "Checkpoint", "Curve", "Loss", "Say", "examples_of", "fit", "lr_at"]
 
@@ -65,6 +66,7 @@ def fit(
     sampler: Sampler | None = None,
     gradient: GradientRule | None = None,
     companions: Sequence[Companion] = (),
+    group: Group = ALONE,
 ) -> Curve:
     """Train the parameters in place for `training.steps` steps and return the curve.
 
@@ -79,9 +81,12 @@ def fit(
         sampler: which examples a step sees, instead of epochs.
         gradient: how a step's gradient is made, instead of the mean's; `micro_batch` is then the rule's own affair.
         companions: go along, are kept in checkpoints, and may end the fit early.
+        group: the processes that share each batch; the same result up to rounding (dropout draws other masks). Companions and checkpoints
+            are rank 0's affair, and the weights that are to be used are its weights.
 
     Raises:
         NumericalFailure: loss or gradient is not finite; names the step.
+        GroupBroken: another process of the group is gone.
         ValueError: there is nothing to train or to train on, or the precision or the optimiser does not go with the device.
     """
     if examples < 1:
@@ -91,26 +96,27 @@ def fit(
     rule = gradient or MeanGradient(training.batch_size, micro_batch)
     along = (*companions, *([Ema(parameters, training.ema)] if training.ema else []))
     curve = Curve()
-    with Accelerated(list(parameters.values()), training, device) as run:
-        start = load_checkpoint(checkpoint, parameters, run, curve, along) if checkpoint else 0
-        if not start:
+    with Accelerated(list(parameters.values()), training, device, group) as run:
+        first = group.rank == 0
+        start = load_checkpoint(checkpoint, parameters, run, curve, along) if checkpoint or group.size > 1 else 0
+        if first and not start:
             for companion in along:
                 companion.begin()
         for step in range(start, training.steps):
             lr = lr_at(step, training)
             chosen = sampler(step) if sampler else examples_of(step, examples, training.batch_size, seed)
             batch = Batch(step, chosen, torch.arange(len(chosen)), len(chosen), seed, population=examples if sampler else None)
-            value, norm = _one_step(run, rule, loss, batch, lr, training)
+            value, norm = _one_step(run, rule, loss, batch.share(group.rank, group.size), lr, training)
             curve.append(step, value, lr, norm)
-            ended = [companion.after(step + 1) for companion in along]
+            ended = bool(along) and agreed(group, first and _ended(along, step + 1))
             say((step + 1) / training.steps, f"step {step + 1} of {training.steps}, loss {value:.4f}")
             if observe:
                 observe(step + 1)
-            if any(ended):
+            if ended:
                 break
-            if checkpoint and step + 1 < training.steps and checkpoint.due(step + 1):
+            if first and checkpoint and step + 1 < training.steps and checkpoint.due(step + 1):
                 save_checkpoint(checkpoint, parameters, run, curve, along)
-        for companion in along:
+        for companion in along if first else ():
             companion.end()
     return curve
 
@@ -125,6 +131,12 @@ def lr_at(step: int, training: TrainSpec) -> float:
     if training.schedule == "linear":
         return training.lr * (1.0 - done)
     return training.lr * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _ended(companions: Sequence[Companion], steps: int) -> bool:
+    """True when one of them ends the fit; all are told."""
+    told = [companion.after(steps) for companion in companions]
+    return any(told)
 
 
 def _one_step(run: Accelerated, rule: GradientRule, loss: Loss, batch: Batch, lr: float, training: TrainSpec) -> tuple[float, float]:

@@ -13,7 +13,7 @@ class GradientRule(Protocol):
     """Makes one step's gradient."""
 
     def __call__(self, run: Accelerated, loss: Loss, batch: Batch) -> float:
-        """Leave the gradient in `.grad` of what is trained, and return the step's loss."""
+        """Leave the gradient in `.grad` of what is trained, and return the step's loss: both over all of the fit's processes."""
         ...
 
 
@@ -36,4 +36,4 @@ class MeanGradient:
                 value = loss(piece).float().sum() / self.batch_size
             total += float(value.detach())
             run.backward(value)
-        return total
+        return run.over_processes(total)

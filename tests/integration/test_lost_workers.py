@@ -23,7 +23,7 @@ def test_the_poisonous_and_the_hung_are_given_up_by_name_and_all_others_finish(t
     poison, hung_once, hung, hungry, good = range(5)
     world = Unruly(tmp_path)
     plan = {poison: ["die"], hung_once: ["hang", "good"], hung: ["hang"], hungry: ["hungry"], good: ["good"]}
-    world.prepare(plan, {"preempted": {"tries": 3}, "hung": {"after_s": 6, "tries": 2}})
+    world.prepare(plan, {"preempted": {"tries": 3}, "hung": {"after_s": 15, "tries": 2}})
     assert world.run() == {"done": 3, "failed": 2, "blocked": 0}, world.said()
     failures = {failure.error_class: failure for failure in world.failures()}
     assert set(failures) == {"preempted", "hung"}
@@ -38,7 +38,7 @@ def test_the_poisonous_and_the_hung_are_given_up_by_name_and_all_others_finish(t
     assert (died.kind, died.tries) == ("shake", 3)
 
     silent = failures["hung"]
-    assert "no progress for 6 s, twice; the last that was seen: 'try 2, hang'" in silent.message
+    assert "no progress for 15 s, twice; the last that was seen: 'try 2, hang'" in silent.message
     assert f"process {world.tries(hung)[-1]['pid']} on" in silent.message
     assert "_hang" in silent.traceback, "the stacks say where it hung"
     assert not [pid for one in world.tries(hung) if psutil.pid_exists(pid := one["pid"])]

@@ -9,17 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.services import mlflow as service
 from jobs.errors import InputError, OutOfReach
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Trial
 from jobs.states import TrialState
 from jobs.store.open import open_store
 from jobs.tracker.database import ensure_database
@@ -36,6 +36,7 @@ CLOSED = "http://127.0.0.1:9"
 DRIVER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from jobs.tracker.mirror import Mirror
 from tests.mirror_world import DONE, World
 world = World(Path(sys.argv[1]), ranks=tuple(range(1, 11)))
@@ -95,8 +96,8 @@ def test_the_delivery_under_way_ends_before_the_run_does_and_the_rest_waits_on_d
     """Python's end in the middle of drawing a plot, in compiled code, would abort the process of a grid that is complete."""
     drawing: list[str] = []
 
-    def slow(trial: Trial) -> dict[str, bytes]:
-        drawing.append(trial.key)
+    def slow(documents: Mapping[str, Any]) -> dict[str, bytes]:
+        drawing.extend(documents)
         time.sleep(1.0)
         return {}
 
@@ -107,7 +108,7 @@ def test_the_delivery_under_way_ends_before_the_run_does_and_the_rest_waits_on_d
     wait_until(lambda: drawing, "the first plot")
     report = mirror.finish(timeout_s=0.05)
     assert all(thread.name != THREAD for thread in threading.enumerate())
-    assert len(drawing) == report.written
+    assert len(drawing) == 2 * report.written
     assert report.written + report.spooled == len(world.plan.trials)
     assert report.spooled > 0
     assert report.command
@@ -127,7 +128,7 @@ def test_a_finished_grid_is_shown_whole_and_a_second_run_changes_nothing(world: 
     assert parent.data.metrics == {"trials/done": 6.0, "trials/failed": 0.0, "trials/blocked": 0.0, "trials/missing": 0.0}
     found = first.by_trial[world.plan.trials[2].key]
     assert found.data.metrics["secmi/auc/delta"] == pytest.approx(0.08)
-    assert [file.path for file in first.client.list_artifacts(found.info.run_id, "metrics")] == ["metrics/loss.json", "metrics/secmi.json"]
+    assert [file.path for file in first.client.list_artifacts(found.info.run_id)] == ["metrics.json"]
     mirror_all(world)
     second = Shown(world.uri)
     assert {run.info.run_id for run in second.children} == {run.info.run_id for run in first.children}
@@ -198,8 +199,11 @@ def test_failed_and_blocked_trials_are_seen_and_become_done_in_the_same_run(worl
 def test_plots_and_tables_become_artifacts_and_a_broken_plot_loses_no_number(world: World) -> None:
     notices: list[str] = []
 
-    def plots(trial: object) -> dict[str, bytes]:
-        if trial is world.plan.trials[0]:
+    asked: list[list[str]] = []
+
+    def plots(documents: Mapping[str, Any]) -> dict[str, bytes]:
+        asked.append(sorted(documents))
+        if len(asked) == 1:
             raise ZeroDivisionError("no points")
         return {"roc/loss.png": b"\x89PNG"}
 
@@ -213,6 +217,7 @@ def test_plots_and_tables_become_artifacts_and_a_broken_plot_loses_no_number(wor
     assert "MLflow gets no plots or tables: ZeroDivisionError: no points" in notices
     names = {file.path for file in seen.client.list_artifacts(seen.by_trial[world.plan.trials[1].key].info.run_id, "roc")}
     assert names == {"roc/loss.png"}
+    assert asked == [["loss", "secmi"]] * len(world.plan.trials)
     assert {file.path for file in seen.client.list_artifacts(seen.parents[0].info.run_id)} == set(tables)
 
 

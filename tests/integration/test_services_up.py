@@ -38,6 +38,36 @@ def status(url: str, headers: dict[str, str] | None = None) -> int:
             return error.code
 
 
+def unasked(host: str, port: int, method: str) -> str:
+    """The status of a gRPC call without credentials."""
+    import grpc
+
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=20)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
+RAY_CALLS = (
+    "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.ObjectManagerService/Pull",
+    "/ray.rpc.ReporterService/HealthCheck",
+    "/ray.rpc.RayletDriver/ClusterInfo",
+    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
+)
+
+
+def refuses_strangers(host: str, port: int) -> bool:
+    """True when the one of Ray's services that answers at the port, whichever it is, asks for the token."""
+    codes = {unasked(host, port, call) for call in RAY_CALLS}
+    if codes == {"UNAVAILABLE"}:  # no gRPC there
+        return status(f"http://{host}:{port}/api/jobs/") == 401
+    return codes <= {"UNAUTHENTICATED", "UNIMPLEMENTED"} and "UNAUTHENTICATED" in codes
+
+
 def pids(services: dict[str, dict[str, Any]]) -> dict[str, int]:
     return {name: service["pid"] for name, service in services.items()}
 
@@ -84,8 +114,10 @@ def _life(home: ServicesHome) -> None:
     _doctor_is_content(home)
 
     assert pids(home.up()) == pids(first), "what runs stays as it is"
-    for name in ("s3", "ray", "postgres"):
+    for name in ("s3", "postgres"):
         os.kill(first[name]["pid"], signal.SIGKILL)
+    (raylet,) = [child for child in psutil.Process(first["ray"]["pid"]).children() if child.name() == "raylet"]
+    raylet.kill()
     again = home.up()
     assert {name: service["state"] for name, service in again.items()} == {
         "s3": "restarted",
@@ -147,22 +179,21 @@ def _doctor_is_content(home: ServicesHome) -> None:
 
 @pytest.mark.skipif(own_address() is None, reason="this machine has no address but loopback")
 def test_beyond_loopback_every_port_asks_for_credentials(home: ServicesHome) -> None:
-    import grpc
-
     host = own_address()
     assert host is not None
     services = home.up("--host", host)
     variables = read(home.services / "env")
-    reachable = {(address, port) for address, port in listening(processes_of(list(pids(services).values()))) if not is_loopback(address)}
-    assert {address for address, _ in reachable} == {host}
-    assert status(variables["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/experiments/search?max_results=1") == 401
-    assert status(variables["RAY_API_SERVER_ADDRESS"] + "/api/jobs/") == 401
-    assert status(variables["AWS_ENDPOINT_URL_S3"] + "/s2l/store/x") == 403
+    mlflow, ray, s3 = (variables[name] for name in ("MLFLOW_TRACKING_URI", "RAY_API_SERVER_ADDRESS", "AWS_ENDPOINT_URL_S3"))
+    assert {address.rpartition(":")[0] for address in (mlflow, ray, s3, f"http://{variables['RAY_ADDRESS']}")} == {f"http://{host}"}
+    assert status(mlflow + "/api/2.0/mlflow/experiments/search?max_results=1") == 401
+    assert status(s3 + "/s2l/store/x") == 403
     assert read(home.services / "env.readonly")["MLFLOW_TRACKING_USERNAME"] == "reader"
-    s3 = int(variables["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])
-    with grpc.insecure_channel(f"{host}:{s3 + GRPC}") as channel:
-        make_key = channel.unary_unary("/messaging_pb.SeaweedS3IamCache/PutIdentity")
-        with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
-            make_key(b"", timeout=20)
+    inner = int(s3.rpartition(":")[2]) + GRPC
+    assert unasked(host, inner, "/messaging_pb.SeaweedS3IamCache/PutIdentity") == "UNAVAILABLE"
+    open_to_others = {name: listening(processes_of([service["pid"]])) for name, service in services.items()}
+    assert {address for name in ("s3", "mlflow") for address, _ in open_to_others[name] if not is_loopback(address)} == {host}
+    ports = {port for address, port in open_to_others["ray"] if not is_loopback(address)}
+    assert len(ports) >= 5, "its node, its dashboard, their agents"
+    assert {port: refuses_strangers(host, port) for port in ports} == dict.fromkeys(ports, True)
     told = home.run("up", "--folder", str(home.services), "--host", "127.0.0.1", check=(2,)).stderr
     assert f"s3 runs and listens at {host}; to change that: s2l down" in told

@@ -98,9 +98,9 @@ def commands_of(host: Host) -> list[str]:
     return found
 
 
-def assert_nothing_is_left(slurm: SlurmCluster) -> None:
+def assert_nothing_is_left(slurm: SlurmCluster, number: str) -> None:
     wait_for(lambda: not any(commands_of(host) for host in slurm.hosts.values()), "the end of all processes of the job", timeout=60)
-    assert [path for host in slurm.hosts.values() for path in host.folder.glob("s2l-ray-*")] == []
+    assert [path for host in slurm.hosts.values() for path in host.folder.glob(f"s2l-ray-{number}")] == []
 
 
 def test_a_grid_on_three_nodes_ends_as_in_one_process(slurm: SlurmCluster, submitted: Submitted, expected: tuple[bytes, int]) -> None:
@@ -110,11 +110,11 @@ def test_a_grid_on_three_nodes_ends_as_in_one_process(slurm: SlurmCluster, submi
     made = [json.loads(path.read_text())["made"]["host"] for path in (submitted.home.store / "manifests").rglob("*.json")]
     assert len(set(made)) >= 2, f"one node did everything: {set(made)}"
     assert set(made) <= set(slurm.hosts)
-    assert_nothing_is_left(slurm)
+    assert_nothing_is_left(slurm, submitted.number)
 
 
 def test_a_lost_node_ends_neither_the_job_nor_the_grid(slurm: SlurmCluster, submitted: Submitted, expected: tuple[bytes, int]) -> None:
-    submitted.submit()
+    submitted.submit(RAY_gcs_rpc_server_reconnect_timeout_s="15")
     submitted.wait_for_stages(3)
     first = submitted.slurm.job(submitted.number)["BatchHost"]
     lost = next(name for name in reversed(slurm.hosts) if name != first)
@@ -130,6 +130,25 @@ def test_a_lost_node_ends_neither_the_job_nor_the_grid(slurm: SlurmCluster, subm
         slurm.ask("scontrol", "update", f"nodename={lost}", "state=resume")
 
 
+def test_when_the_first_node_is_lost_the_job_begins_again_and_goes_on(
+    slurm: SlurmCluster, submitted: Submitted, expected: tuple[bytes, int]
+) -> None:
+    submitted.submit()
+    submitted.wait_for_stages(3)
+    first = submitted.slurm.job(submitted.number)["BatchHost"]
+    slurm.lose(first)
+    kept = submitted.home.manifests()
+    slurm.ask("scontrol", "update", f"nodename={first}", "state=down", "reason=lost")
+    wait_for(lambda: submitted.state() in ("PENDING", *OVER), "the job in the queue again", timeout=400)
+    assert submitted.state() == "PENDING", submitted.log()
+    slurm.mend(first)
+    slurm.ask("scontrol", "update", f"nodename={first}", "state=resume")
+    slurm.ask("scontrol", "update", f"jobid={submitted.number}", "StartTime=now")
+    submitted.assert_done(expected[0])
+    after = submitted.home.manifests()
+    assert {name: after[name] for name in kept} == kept
+
+
 def test_after_scancel_nothing_runs_and_the_same_sbatch_goes_on(
     slurm: SlurmCluster, submitted: Submitted, expected: tuple[bytes, int]
 ) -> None:
@@ -137,7 +156,7 @@ def test_after_scancel_nothing_runs_and_the_same_sbatch_goes_on(
     submitted.wait_for_stages(5)
     slurm.ask("scancel", submitted.number)
     assert submitted.wait_for_end() == "CANCELLED"
-    assert_nothing_is_left(slurm)
+    assert_nothing_is_left(slurm, submitted.number)
     kept = submitted.home.manifests()
     submitted.submit()
     submitted.assert_done(expected[0])
@@ -162,4 +181,4 @@ def test_near_the_time_limit_the_run_ends_resumable_and_queues_itself_as_often_a
     assert slurm.job(submitted.number)["ExitCode"] == "130:0"
     after = submitted.home.manifests()
     assert {name: after[name] for name in kept} == kept
-    assert_nothing_is_left(slurm)
+    assert_nothing_is_left(slurm, submitted.number)

@@ -17,7 +17,8 @@ from jobs.errors import InputError
 from jobs.execute import run as run_module
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
-from jobs.execute.run import RunResult, run_plan
+from jobs.execute.result import RunResult
+from jobs.execute.run import run_plan
 from jobs.expand import expand
 from jobs.graph import Node
 from jobs.grid.read import parse_grid

@@ -105,7 +105,8 @@ def test_a_blob_that_was_collected_between_the_look_at_it_and_the_manifest_is_pu
 
     class Collected(FailingStore):
         def create(self, name: str, data: bytes, *, durable: bool = True) -> str:
-            self.inner.delete(blob)
+            if name.startswith(Paths.manifests):
+                self.inner.delete(blob)
             return super().create(name, data, durable=durable)
 
     second = Ledger(Collected(case.ledger.store)).commit(
@@ -170,7 +171,7 @@ def test_a_commit_that_dies_at_any_call_leaves_all_or_nothing(tmp_path: Path, lo
         case.ledger.fetch(again, case.tmp / "again")
         if finished and not any("could not be removed" in said for said in case.said):
             break
-    assert fail_at == 9  # two blobs looked for, written, no longer marked as dropped; the manifest, the checkpoints: eight calls
+    assert fail_at == 5  # two blobs, the manifest, the checkpoints: four calls
 
 
 COMMITTER = """

@@ -66,10 +66,13 @@ def test_a_node_whose_end_is_learned_after_its_workers_counts_for_nothing_either
     assert world.losses.told(UNIT) == "not counted: its node is gone"
 
 
-def test_a_worker_of_which_nothing_is_known_counts(world: World) -> None:
-    assert world.lose(None, times=3)[-1] == Verdict(
-        "preempted", "the worker died each time it ran this stage (killed, or out of memory), 3 times, on nodes that live", tries=3
+def test_workers_that_never_began_are_given_twice_the_tries_and_time_for_their_node_to_be_known_as_gone(world: World) -> None:
+    found = world.lose(None, times=6)
+    assert found[:5] == [None] * 5
+    assert found[5] == Verdict(
+        "preempted", "the worker died each time it ran this stage (killed, or out of memory), 6 times, on nodes that live", tries=6
     )
+    assert world.waited == [SETTLE_S] * 7
 
 
 def test_from_the_second_worker_on_that_died_in_a_stage_its_pieces_are_halved(world: World) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from jobs.errors import AlreadyExists, Conflict, OutOfReach, Preempted, StoreLost
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.patient import patient
 from jobs.policy import Transient
+from jobs.store import folder as folder_module
 from jobs.store.folder import FolderStore
 from jobs.store.patient import PatientStore
 from jobs.store.protocol import ObjectStore
+from jobs.store.s3 import S3Store
 from tests.failing_store import FailingStore
 from tests.ledger_cases import chain, leave
 
@@ -46,7 +50,7 @@ CALLS: dict[str, Callable[[ObjectStore, Path], object]] = {
     "get": lambda store, _: store.get("a/b").data,
     "chunks": lambda store, _: b"".join(store.chunks("a/b")),
     "size": lambda store, _: store.size("a/b"),
-    "list": lambda store, _: list(store.list("a/")),
+    "list": lambda store, _: [(entry.name, entry.size) for entry in store.list("a/")],
     "create": lambda store, _: store.create("a/new", b"new"),
     "replace": lambda store, _: store.replace("a/b", b"new", store.get("a/b").tag),
     "put_file": lambda store, path: store.put_file("a/file", path),
@@ -143,7 +147,7 @@ def test_a_finished_computation_is_committed_when_the_store_is_back_and_is_not_m
             manifest = ledger.commit(node, files, parents={}, made={})
             assert Ledger(failing.inner).manifest(*node.id) == manifest
             if len(failing.calls) < fail_at:
-                assert fail_at > 8
+                assert fail_at > 4
                 break
         else:
             pytest.fail("a commit has more calls than were tried")
@@ -154,12 +158,12 @@ def test_silence_of_another_holder_during_an_outage_proves_nothing(tmp_path: Pat
     inner = FolderStore(tmp_path)
     theirs = Ledger(inner).leases.take("ab" * 32)
     assert theirs is not None
-    failing = FailingStore(inner, fail_at=3, only=("get",), once=True)
+    failing = FailingStore(inner, only=("get",), once=True)
     ledger = patient(Ledger(failing, lease_ttl=60.0), Transient(), say=lambda words: None, sleep=lambda seconds: None)
     ledger.leases._clock = lambda: now[0]
     assert ledger.leases.take("ab" * 32) is None
     now[0] = 100.0  # in which the store was away, for them as for us
-    failing.calls.append("get so that the next one fails")
+    failing.fail_at = len(failing.calls) + 1
     assert ledger.leases.take("ab" * 32) is None
     now[0] = 161.0
     assert ledger.leases.take("ab" * 32) is not None
@@ -177,3 +181,32 @@ def test_heartbeats_do_not_wait_and_one_whose_answer_was_lost_is_no_loss_of_the_
     assert renewed.record.beat == 1
     leases.release(renewed)
     assert leases.held() == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "passing"), [(errno.ENOSPC, True), (errno.ESTALE, True), (errno.EIO, True), (errno.EACCES, False), (errno.EROFS, False)]
+)
+def test_a_full_disk_may_pass_and_a_lack_of_permission_does_not(number: int, passing: bool, folder: FolderStore) -> None:
+    with pytest.raises(OutOfReach) as caught, folder_module._translated("a", folder.url):
+        raise OSError(number, "told to fail")
+    assert caught.value.passing is passing
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "passing"),
+    [
+        ("SlowDown", 503, True),
+        ("InternalError", 500, True),
+        ("AccessDenied", 403, False),
+        ("NoSuchBucket", 404, False),
+        ("Odd", 403, False),
+    ],
+)
+def test_what_a_bucket_refuses_does_not_pass_and_what_it_cannot_do_now_may(
+    code: str, status: int, passing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    error = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")  # type: ignore[typeddict-item]
+    assert S3Store("bucket")._out_of_reach("a", error).passing is passing
+    assert S3Store("bucket")._out_of_reach("a", EndpointConnectionError(endpoint_url="http://127.0.0.1:9")).passing

@@ -19,7 +19,8 @@ from jobs.execute.losses import Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.queue import Outcome, Queue
-from jobs.execute.run import RunResult, run_plan
+from jobs.execute.result import RunResult
+from jobs.execute.run import run_plan
 from jobs.execute.units import make_units
 from jobs.expand import expand
 from jobs.graph import Node

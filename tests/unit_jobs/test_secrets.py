@@ -9,7 +9,7 @@ import pytest
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
 from jobs.secrets import scrub
-from jobs.store.open import open_store
+from jobs.store.folder import FolderStore
 
 PLANTED = {
     "AWS_SECRET_ACCESS_KEY": "wJalr/XUtnFEMI+K7MDENG",
@@ -18,7 +18,7 @@ PLANTED = {
     "MLFLOW_TRACKING_TOKEN": "mlflow-token-2",
     "RAY_AUTH_TOKEN": "0a1b2c3d4e5f",
     "HF_TOKEN": "hf_planted_value",
-    "S2L_ENCRYPTION_KEY": "base64-key-material=",
+    "S2L_ENCRYPTION_KEY": "cGxhbnRlZC1rZXktb2YtMzItYnl0ZXMtYWFhYWFhYWE=",
     "PGPASSWORD": "database-secret",
 }
 
@@ -64,7 +64,7 @@ def test_of_two_secrets_the_longer_is_hidden_whole() -> None:
 def test_no_failure_record_holds_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
-    ledger = Ledger(open_store(str(tmp_path)))
+    ledger = Ledger(FolderStore(tmp_path))
     told = " ".join(PLANTED.values())
     ledger.record_failure(Failure(kind="sp", key="ab" * 32, error_class="unknown", message=told, traceback=f"raise {told}"))
     (record,) = (tmp_path / "failures").rglob("*.json")

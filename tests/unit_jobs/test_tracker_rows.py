@@ -56,7 +56,9 @@ def test_absent_axes_are_a_dash_and_unnamed_in_the_run_name(tmp_path: Path) -> N
 
 def test_no_curve_of_scores_no_traceback_and_no_host_path_leaves_the_ledger(tmp_path: Path) -> None:
     world = World(tmp_path).finish()
-    assert "roc" not in json.loads(row(world, 2).files["metrics/loss.json"])
+    shown = json.loads(row(world, 2).files["metrics.json"])
+    assert sorted(shown) == ["loss", "secmi"]
+    assert "roc" not in shown["loss"]
     failed = row(World(tmp_path / "b"), 1, World(tmp_path / "b").fail(world.plan.trials[1], "loss is NaN\nsecret second line"))
     assert failed.status == "FAILED"
     assert failed.tags["s2l.failure.class"] == "numerical"
@@ -119,7 +121,7 @@ def test_where_nothing_is_shaken_after_is_before(tmp_path: Path) -> None:
 def test_no_image_id_and_no_document_leaves_the_store_with_the_numbers(tmp_path: Path) -> None:
     found = row(World(tmp_path).measure_more().finish(), 2)
     assert SECRET not in repr(found)
-    assert sorted(found.files) == ["metrics/loss.json", "metrics/secmi.json"]
+    assert sorted(found.files) == ["metrics.json"]
 
 
 def test_a_document_that_is_missing_or_of_another_shape_is_no_metric_and_no_error(tmp_path: Path) -> None:

@@ -160,17 +160,19 @@ def test_a_commit_does_not_rely_on_a_blob_that_is_spoilt(case: LedgerCase) -> No
     assert verify(case.ledger) == []
 
 
-def test_a_blob_that_was_dropped_and_made_again_is_missed_when_it_is_lost(case: LedgerCase) -> None:
-    node = blind(1, case.data)
-    manifest = case.ledger.manifest(*node.id)
-    name = blob(manifest)
-    assert manifest is not None
+def test_weights_that_were_dropped_and_made_again_are_missed_when_they_are_lost(case: LedgerCase) -> None:
+    node = blind(2, case.data)  # the ledger does not ask which kind leaves weights
+    data = case.ledger.manifest(*case.data.id)
+    assert data is not None
+    made = {"parents": {case.data.key: data}, "made": {}}
+    folder = case.folder("weights", {"lora.safetensors": b"weights"})
+    manifest = case.ledger.commit(node, folder, **made)
     case.ledger.store.create(Paths.dropped(manifest.payloads[0].sha256), b"{}")
-    case.path(name).unlink()
+    case.path(blob(manifest)).unlink()
     assert verify(case.ledger) == []
     case.manifest_path(node).unlink()
-    case.commit(node, "alone")
-    case.path(name).unlink()
+    case.ledger.commit(node, folder, **made)
+    case.path(blob(manifest)).unlink()
     assert stages(errors(case)) == [node.id]
 
 

@@ -1,0 +1,35 @@
+"""What a run did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobs.execute.limits import Stop
+from jobs.states import TrialState
+
+
+@dataclass
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        ran: keys of stages this run computed.
+        reused: stages of the plan that were committed before or by another driver.
+        failed: key -> (class, message) of stages that failed.
+        states: the state of every trial at the end.
+        stopped: why it ended before all was done that it could do; None when nothing is left but what failed.
+    """
+
+    ran: set[str] = field(default_factory=set)
+    reused: int = 0
+    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    states: dict[str, TrialState] = field(default_factory=dict)
+    stopped: Stop | None = None
+    seconds: float = 0.0
+
+    def counts(self) -> dict[str, int]:
+        found = {"done": 0, "failed": 0, "blocked": 0}
+        for state in self.states.values():
+            if state.state in found:
+                found[state.state] += 1
+        return found
