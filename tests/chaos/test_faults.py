@@ -40,13 +40,12 @@ GRIDS = {
     "workers die, hang, are warned, and are poisoned": Grid(
         "folder", "worker-killed worker-killed worker-warned oom-cgroup hung driver-killed poison"
     ),
-    "the store fails, and MLflow is not there at all": Grid(
+    "the store fails, and MLflow in the middle": Grid(
         "services-local",
-        "mlflow-down-long store-down store-killed store-500 store-503 store-503-all store-slow upload-reset store-clock",
+        "mlflow-down-middle store-down store-killed store-500 store-503 store-503-all store-slow upload-reset store-clock",
     ),
-    "MLflow fails": Grid(
-        "services-local", "mlflow-down-start mlflow-down-middle mlflow-503 postgres-restarted driver-killed mlflow-down-end"
-    ),
+    "MLflow fails": Grid("services-local", "mlflow-down-start mlflow-503 postgres-restarted driver-killed mlflow-down-end"),
+    "MLflow is not there at all": Grid("services-local", "mlflow-down-long"),
     "nodes and the head go": Grid("nodes", "node-gone head-restarted"),
 }
 CANNOT = {"oom-cgroup": can_limit_memory, "postgres-restarted": lambda: "" if has_postgres() else "PostgreSQL is not installed"}
