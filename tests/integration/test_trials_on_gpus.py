@@ -140,7 +140,8 @@ def test_a_process_killed_in_the_middle_of_a_fit_is_tried_again_and_results_are_
     (victim,) = ray.processes(AT_WORK)
     victim.kill()
     assert driver.wait(900) == 0, log_of(home)
-    assert "RankLost: a further process of this trial has ended" in log_of(home)
+    assert "a worker was lost" in log_of(home)
+    assert "a further process of this trial has ended" in log_of(home)
     made = made_of_shakes(home)
     assert [found["processes"] for found in made] == [2, 2]
     assert all("processes" not in found for found in made_of_shakes(in_one_process))
