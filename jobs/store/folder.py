@@ -17,7 +17,6 @@ from jobs.store.protocol import Entry, Stored, Unfinished, checked_name, checked
 
 _CHUNK = 1 << 20
 _LOCKS = 64
-_STALE_PART_S = 24 * 3600
 _LASTING = {errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EROFS}
 _HINTS = {
     errno.EACCES: "check who may read and write the folder",
