@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,11 +103,16 @@ def document_of(ledger: Ledger, node: Node, name: str) -> dict[str, Any] | None:
 
 def _document(ledger: Ledger, manifest: Manifest, name: str) -> dict[str, Any] | None:
     try:
-        document: dict[str, Any] = json.loads(ledger.read(manifest, name))
+        document: dict[str, Any] = json.loads(ledger.read(manifest, name), object_pairs_hook=_one_of_each_name)
     except Corrupt as error:
         ledger.notice(str(error))
         return None
     return document
+
+
+def _one_of_each_name(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names are the same strings in all documents: of thousands of them they are a fifth of the memory."""
+    return {sys.intern(name): value for name, value in pairs}
 
 
 def rows(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:

@@ -55,9 +55,13 @@ class Hung(Spec):
 
 
 class Preempted(Spec):
-    """The worker died while its node lives on: killed, or out of memory. A node that goes away, or a notice to leave, is never counted."""
+    """The worker died while its node lives on: killed, or out of memory. A notice to leave is never counted.
+
+    A node that goes away counts by itself, up to `nodes`: a unit that takes its nodes down must end too.
+    """
 
     tries: Tries = 4
+    nodes: Tries = 10
 
 
 class RetryPolicy(Spec):

@@ -1,4 +1,4 @@
-"""Runs of grids whose shakes are unruly, each in a process of its own: `python tests/unruly_runs.py FOLDER WORKERS`."""
+"""Runs of grids whose shakes are unruly, each in a process of its own: `python tests/unruly_runs.py FOLDER WORKERS [ADDRESS]`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Unruly:
         return self.ledger.failures()
 
 
-def main(folder: Path, workers: int) -> None:
+def main(folder: Path, workers: int, address: str | None = None) -> None:
     from jobs.execute.options import RunOptions
     from jobs.execute.progress import Terminal
     from jobs.execute.run import run_plan
@@ -77,10 +77,10 @@ def main(folder: Path, workers: int) -> None:
     from jobs.grid.read import read_grid
 
     plan, store = expand(read_grid(str(folder / "grid.yaml"))), str(folder / "store")
-    options = RunOptions(store, workers, stages="tests.unruly_stages")
+    options = RunOptions(store, workers, address=address, stages="tests.unruly_stages")
     result = run_plan(plan, Ledger(open_store(store)), options, Terminal(plan.grid), lambda *_: None)
     (folder / "result.json").write_text(json.dumps(result.counts()))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

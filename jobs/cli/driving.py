@@ -42,7 +42,7 @@ def drive_run(
     from jobs.cli.artifacts import grid_artifacts, trial_artifacts
     from jobs.execute.limits import Gate
     from jobs.execute.progress import Both, Terminal
-    from jobs.execute.run import run_plan
+    from jobs.execute.run import look_again, run_plan
     from jobs.runs.watch import LogTail, Watch
     from jobs.tracker.session import mirrored
 
@@ -56,6 +56,9 @@ def drive_run(
                 if tracking is not None:
                     _tell_others(mirror, plan, ledger, on_trial)
                 result = run_plan(plan, ledger, options, reporter, on_trial, gate)
+                taken = ledger.quarantine.taken
+            if ledger.quarantine.taken > taken:  # mirror and report read the results once more
+                look_again(plan, ledger, result)
             watch.exit_code = _exit_code(result)
             watch.answer, watch.words = _document(plan, result), _words(plan, result, shown)
     finally:
@@ -93,7 +96,7 @@ def _document(plan: Plan, result: RunResult) -> dict[str, Any]:
 
 def _words(plan: Plan, result: RunResult, grid: str) -> str:
     counts, stop = result.counts(), result.stopped
-    if not result.ran and not result.failed and stop is None:
+    if not result.ran and not result.failed and stop is None and not result.spoiled:
         told = f"{plan.grid}: nothing to run, all {counts['done']} trials are done"
     else:
         trials = ", ".join(f"{number} {state}" for state, number in counts.items())
@@ -101,5 +104,9 @@ def _words(plan: Plan, result: RunResult, grid: str) -> str:
         told = f"{plan.grid}: trials: {trials}; ran {len(result.ran)} stages, reused {result.reused}{failed}"
     if stop is not None:
         return f"{told}\nstopped: {stop.words}; left: {stop.stages} stages of {stop.trials} trials\nnext: s2l run {grid}"
+    if result.spoiled:
+        return (
+            f"{told}\nproved spoiled when they were read, to be made again: results of {result.spoiled} trials\nnext: s2l run {grid}"
+        )
     bad = counts["failed"] or counts["blocked"]
     return f"{told}\n" + (f"next: s2l status {grid}" if bad else f"next: s2l results {grid}; s2l report {grid} -o report.html")

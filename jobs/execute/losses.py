@@ -1,4 +1,4 @@
-"""What a lost worker means: a node that was taken away counts for nothing; a unit that takes its workers down is given up in the end."""
+"""What a lost worker means: a node that was taken away counts for little; a unit that takes its workers down is given up in the end."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ class Verdict:
     host: str = ""
     trace: str = ""
     tries: int = 0
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A unit's runs that died, that hung, and those whose node is gone."""
+
+    died: list[Story | None]
+    hung: list[Story]
+    gone: list[Story]
 
 
 class Losses:
@@ -73,13 +82,15 @@ class Losses:
 
     def told(self, unit: Unit) -> str:
         """`1 of 4 tries lost`, in words for people."""
-        died, hung = self._counted(unit)
-        counts = ((len(died), self._policy.preempted.tries), (len(hung), self._policy.hung.tries))
-        told = [f"{count} of {allowed} tries" for count, allowed in counts if count]
-        return " and ".join(told) if told else "not counted: its node is gone"
+        counted, preempted = self._counted(unit), self._policy.preempted
+        told = [f"{len(counted.died)} of {preempted.tries} tries"] if counted.died else []
+        told += [f"{len(counted.hung)} of {self._policy.hung.tries} tries"] if counted.hung else []
+        told += [f"{len(counted.gone)} of {preempted.nodes} nodes that may go away under it"] if counted.gone else []
+        return " and ".join(told)
 
     def _verdict(self, unit: Unit) -> Verdict | None:
-        died, hung = self._counted(unit)
+        counted = self._counted(unit)
+        died, hung, gone = counted.died, counted.hung, counted.gone
         if len(hung) >= self._policy.hung.tries:
             last = hung[-1]
             message = f"no progress for {self._policy.hung.after_s:g} s, {_times(len(hung))}{_last_words(last)}"
@@ -90,16 +101,27 @@ class Losses:
             message = f"the worker died each time it ran this stage (killed, or out of memory), {_times(len(died))}, on nodes that live"
             stage, host = (told.stage, told.place.host) if told else ("", "")
             return Verdict("preempted", message + (_last_words(told) if told else ""), stage, host, "", len(died))
+        if len(gone) >= self._policy.preempted.nodes:
+            last = gone[-1]
+            message = f"the node went away each time it ran this stage, {_times(len(gone))}: does it take its nodes down{_last_words(last)}"
+            return Verdict("preempted", message, last.stage, last.place.host, "", len(gone))
         return None
 
-    def _counted(self, unit: Unit) -> tuple[list[Story | None], list[Story]]:
-        """The runs that died and those that hung, without those whose node is gone: asked anew each time, since that is learned late."""
-        here = [story for story in self._of.get(unit.id, ()) if story is None or self._node_lives(story.place.node)]
-        return [one for one in here if one is None or not one.hung_s], [one for one in here if one is not None and one.hung_s]
+    def _counted(self, unit: Unit) -> _Counted:
+        """Which node is gone is asked anew each time, since that is learned late."""
+        counted = _Counted([], [], [])
+        for story in self._of.get(unit.id, ()):
+            if story is None:
+                counted.died.append(story)
+            elif not self._node_lives(story.place.node):
+                counted.gone.append(story)
+            else:
+                (counted.hung if story.hung_s else counted.died).append(story)
+        return counted
 
     def _halve(self, unit: Unit, story: Story | None) -> None:
         if story is not None and story.stage and not story.hung_s:
-            died = sum(one is not None and one.stage == story.stage for one in self._counted(unit)[0])
+            died = sum(one is not None and one.stage == story.stage for one in self._counted(unit).died)
             self.halved[story.stage] = max(0, died - 1)
 
 

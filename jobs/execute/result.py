@@ -18,6 +18,7 @@ class RunResult:
         failed: key -> (class, message) of stages that failed.
         states: the state of every trial at the end.
         stopped: why it ended before all was done that it could do; None when nothing is left but what failed.
+        spoiled: trials whose results proved spoiled after they had been done, when they were read for the mirror and the report.
     """
 
     ran: set[str] = field(default_factory=set)
@@ -25,6 +26,7 @@ class RunResult:
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
     states: dict[str, TrialState] = field(default_factory=dict)
     stopped: Stop | None = None
+    spoiled: int = 0
     seconds: float = 0.0
 
     def counts(self) -> dict[str, int]:

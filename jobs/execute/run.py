@@ -79,6 +79,14 @@ def run_plan(
     return run.result
 
 
+def look_again(plan: Plan, ledger: Ledger, result: RunResult) -> None:
+    """Set right what a result says of its trials, when what was done went to quarantine after the run had ended."""
+    missing = {node.key for node in _missing(plan, ledger)}
+    states = _states(plan, ledger, missing)
+    result.spoiled = sum(state.state == "done" and states[trial].state == "missing" for trial, state in result.states.items())
+    result.states = states
+
+
 def _look(plan: Plan, ledger: Ledger, done: Committed, reporter: Reporter) -> Look:
     """Reads the results that are there already. Other stages are read when they are used."""
     leaves = [leaf.id for leaf in dict.fromkeys(plan.leaves()) if leaf.key in done.committed(leaf.kind)]
@@ -191,10 +199,13 @@ def _worth_trying(run: Ongoing, missing: list[Node]) -> list[Node]:
 
 
 def _final_states(run: Ongoing, still_open: set[str]) -> dict[str, TrialState]:
-    committed = {node.key for node in run.plan.nodes()} - still_open
-    failures = newest(run.ledger.failures()) if still_open else {}
-    states = trial_states(run.plan, committed, failures)
+    states = _states(run.plan, run.ledger, still_open)
     for trial in run.plan.trials:
         if states[trial.key].state in ("failed", "blocked"):
             run.on_trial(trial, states[trial.key])
     return states
+
+
+def _states(plan: Plan, ledger: Ledger, missing: set[str]) -> dict[str, TrialState]:
+    committed = {node.key for node in plan.nodes()} - missing
+    return trial_states(plan, committed, newest(ledger.failures()) if missing else {})

@@ -12,10 +12,15 @@ from jobs.store.protocol import ObjectStore
 
 
 class Quarantine:
-    """The `quarantine/` part of a store: `<the object's name>/<n>` with `<n>.reason.json` beside it."""
+    """The `quarantine/` part of a store: `<the object's name>/<n>` with `<n>.reason.json` beside it.
+
+    Attributes:
+        taken: how many objects came here by this one.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self.taken = 0
 
     def take(self, name: str, reason: str, facts: Mapping[str, str], *, seen: bytes | None = None) -> bool:
         """Move an object here with a reason.
@@ -33,6 +38,7 @@ class Quarantine:
             number = self._move(name)
         except NotFound:
             return False
+        self.taken += 1
         document = {"name": name, "reason": reason, **facts}
         with contextlib.suppress(AlreadyExists):
             self._store.create(Paths.quarantine_reason(name, number), json.dumps(document, indent=1, sort_keys=True).encode())

@@ -50,20 +50,30 @@ def test_a_unit_that_takes_its_workers_down_on_living_nodes_is_given_up(world: W
     assert "3 times, on nodes that live; the last that was seen: 'step 3 of 9' (process 77 on host-a)" in third.message
 
 
-def test_a_node_that_goes_away_counts_for_nothing_however_often(world: World) -> None:
-    for number in range(10):
-        world.alive.discard(f"node-{number}")
+def test_nodes_that_go_away_are_no_tries_of_the_unit(world: World) -> None:
+    for number in range(9):
         assert world.lose(replace(STORY, place=replace(PLACE, node=f"node-{number}"))) == [None]
+    assert world.losses.told(UNIT) == "9 of 10 nodes that may go away under it"
     assert world.losses.halved[STAGE] == 0
-    assert world.lose(times=3)[-1] is not None, "those on a node that lives still count"
+    assert world.lose(times=2) == [None, None]
+    assert world.losses.told(UNIT) == "2 of 3 tries and 9 of 10 nodes that may go away under it"
+    assert world.lose()[-1] is not None, "those on a node that lives count as ever"
 
 
-def test_a_node_whose_end_is_learned_after_its_workers_counts_for_nothing_either(world: World) -> None:
+def test_a_unit_under_which_one_node_after_the_other_goes_away_is_given_up(world: World) -> None:
+    (*before, last) = [world.lose(replace(STORY, place=replace(PLACE, node=f"node-{number}", host="host-z")))[0] for number in range(10)]
+    assert before == [None] * 9
+    assert last is not None
+    assert (last.error_class, last.stage, last.host, last.tries) == ("preempted", STAGE, "host-z", 10)
+    assert "the node went away each time it ran this stage, 10 times: does it take its nodes down; the last" in last.message
+
+
+def test_a_node_whose_end_is_learned_after_its_workers_costs_no_tries_either(world: World) -> None:
     world.lose(times=2)
     world.gone_after_wait = {"node-a"}
     assert world.lose() == [None]
     assert world.waited == [SETTLE_S]
-    assert world.losses.told(UNIT) == "not counted: its node is gone"
+    assert world.losses.told(UNIT) == "3 of 10 nodes that may go away under it"
 
 
 def test_workers_that_never_began_are_given_twice_the_tries_and_time_for_their_node_to_be_known_as_gone(world: World) -> None:

@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -27,7 +28,7 @@ def run(job: StageJob) -> None:
     behaviours = json.loads((folder / "plan.json").read_text()).get(seed, ["good"])
     number = sum(one["seed"] == seed for one in tries(folder))
     how = behaviours[min(number, len(behaviours) - 1)]
-    note = {"seed": seed, "pid": os.getpid(), "how": how, "micro_batch": job.micro_batch}
+    note = {"seed": seed, "host": socket.gethostname(), "pid": os.getpid(), "how": how, "micro_batch": job.micro_batch}
     with (folder / "tries").open("a") as file:
         file.write(json.dumps(note) + "\n")
     job.say(0.5, f"try {number + 1}, {how}")
@@ -53,6 +54,13 @@ def _hungry(job: StageJob, folder: Path) -> None:
     """The kernel kills it, unless it computes in pieces."""
     if job.micro_batch is None:
         _die(job, folder)
+
+
+def _down(job: StageJob, folder: Path) -> None:
+    """Takes its node down: Ray's node process dies, and with it all of its workers."""
+    time.sleep(0.5)
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
 
 
 def _hang(job: StageJob, folder: Path) -> None:

@@ -1,0 +1,61 @@
+"""Stages that hang on another node than the driver's, or take their nodes down: real raylets on hosts of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests import unruly_runs
+from tests.namespaces import needs_namespaces, network
+from tests.ray_nodes import RayNodes, ray_nodes
+from tests.unruly_runs import Unruly
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[tuple[Unruly, Callable[[], dict[str, int]]]]:
+    """A folder that all nodes share, and a way to run its grid from the head, which runs no trials."""
+    needs_namespaces()
+    found = Unruly(tmp_path)
+    with network("head", "n1", "n2", "n3") as hosts, ray_nodes(hosts, env={"UNRULY": str(tmp_path)}) as nodes:
+        yield found, lambda: _run(found, nodes)
+
+
+def _run(world: Unruly, nodes: RayNodes) -> dict[str, int]:
+    driver = [sys.executable, unruly_runs.__file__, str(world.folder), "3", nodes.address]
+    done = nodes.head.run(driver, env=nodes.env, timeout=600)
+    world.log.write_text(done.stdout + done.stderr)
+    assert done.returncode == 0, world.said()
+    return world.counts()
+
+
+def test_a_worker_that_hangs_on_another_node_is_ended_there_and_its_unit_goes_on(world: Any) -> None:
+    unruly, run = world
+    unruly.prepare({0: ["hang", "good"], 1: ["hang"], 2: ["good"]}, {"hung": {"after_s": 15, "tries": 2}})
+    assert run() == {"done": 2, "failed": 1, "blocked": 0}, unruly.said()
+    hung = [one for seed in (0, 1) for one in unruly.tries(seed) if one["how"] == "hang"]
+    assert len(hung) == 3
+    for one in hung:
+        assert one["host"] != "head"
+        assert f"ended the worker {one['pid']} on {one['host']}" in unruly.said()
+        assert not psutil.pid_exists(one["pid"])
+    (failure,) = unruly.failures()
+    assert (failure.error_class, failure.host) == ("hung", unruly.tries(1)[-1]["host"])
+    assert "_hang" in failure.traceback, "the stacks came over from the other node"
+
+
+def test_a_unit_that_takes_its_nodes_down_is_given_up_by_name_and_all_others_finish(world: Any) -> None:
+    unruly, run = world
+    unruly.prepare({0: ["down"], 1: ["good"], 2: ["good"]}, {"preempted": {"nodes": 2}})
+    assert run() == {"done": 2, "failed": 1, "blocked": 0}, unruly.said()
+    assert len({one["host"] for one in unruly.tries(0)}) == len(unruly.tries(0)) == 2
+    (failure,) = unruly.failures()
+    assert (failure.kind, failure.error_class, failure.tries) == ("shake", "preempted", 2)
+    assert "the node went away each time it ran this stage, twice: does it take its nodes down" in failure.message
+    assert "'try 2, down'" in failure.message
