@@ -23,13 +23,6 @@ PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[service.MlflowServer]:
-    running = service.start(tmp_path_factory.mktemp("server"))
-    yield running
-    service.stop(running, at_once=True)
-
-
-@pytest.fixture(scope="module")
 def shown(server: service.MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """A grid of six trials: four done, one failed, one blocked, with a report."""
     world = World(tmp_path_factory.mktemp("world"), grid="looked-at")

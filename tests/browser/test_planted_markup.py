@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +74,6 @@ def test_nothing_planted_runs_or_is_fetched_in_a_plot_s_file(chromium: Any, plan
         with Visit(chromium, tmp_path / f"{number}.svg") as visit:
             assert visit.requests == [(tmp_path / f"{number}.svg").as_uri()]
             assert visit.complaints == []
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[service.MlflowServer]:
-    running = service.start(tmp_path_factory.mktemp("server"))
-    yield running
-    service.stop(running, at_once=True)
 
 
 @pytest.fixture(scope="module")

@@ -186,7 +186,8 @@ def test_where_there_is_no_gpu_worker_hours_count() -> None:
     assert "2 worker hours used" in gate.stopped(1, 1).words
 
 
-def test_a_lost_unit_has_used_what_passed_since_it_was_handed_out() -> None:
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_lost_unit_has_used_what_passed_since_it_was_handed_out_and_nothing_if_it_never_began(begun: bool) -> None:
     clock = Clock()
     gate = Gate(Limits(budget=1.0), clock=clock)
     gate.offer(gpus=1.0, slots=1)
@@ -194,20 +195,8 @@ def test_a_lost_unit_has_used_what_passed_since_it_was_handed_out() -> None:
     unit = queue.take()
     assert unit is not None
     clock.now = 2 * HOUR
-    queue.give_back(unit.id)
-    assert queue.take() is None
-
-
-def test_a_unit_that_never_began_has_used_nothing() -> None:
-    clock = Clock()
-    gate = Gate(Limits(budget=1.0), clock=clock)
-    gate.offer(gpus=1.0, slots=1)
-    queue = Queue(units(1), gate)
-    unit = queue.take()
-    assert unit is not None
-    clock.now = 2 * HOUR
-    queue.give_back(unit.id, begun=False)
-    assert queue.take() is not None
+    queue.give_back(unit.id, begun=begun)
+    assert (queue.take() is None) == begun
 
 
 def test_with_a_budget_no_more_is_handed_out_than_can_run() -> None:

@@ -1,4 +1,4 @@
-"""A result that proves spoiled when the run is over and its report is drawn: told, by words and exit code, and made again by the next run."""
+"""A result that proves spoiled when the run is over and its report is drawn: told, by exit code too, and made again by the next run."""
 
 from __future__ import annotations
 
