@@ -105,8 +105,6 @@ def _words(plan: Plan, result: RunResult, grid: str) -> str:
     if stop is not None:
         return f"{told}\nstopped: {stop.words}; left: {stop.stages} stages of {stop.trials} trials\nnext: s2l run {grid}"
     if result.spoiled:
-        return (
-            f"{told}\nproved spoiled when they were read, to be made again: results of {result.spoiled} trials\nnext: s2l run {grid}"
-        )
+        return f"{told}\nproved spoiled when they were read, to be made again: results of {result.spoiled} trials\nnext: s2l run {grid}"
     bad = counts["failed"] or counts["blocked"]
     return f"{told}\n" + (f"next: s2l status {grid}" if bad else f"next: s2l results {grid}; s2l report {grid} -o report.html")

@@ -92,6 +92,7 @@ class TuneBackend:
                     failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # else every node must see the driver's temp folder
                     progress_reporter=_Silent(),
+                    callbacks=[_Forgetful()],
                 ),
             )
             try:
@@ -125,3 +126,26 @@ def _silent_class() -> type:
 
 def _Silent() -> Any:
     return _silent_class()()
+
+
+def _forgetful_class() -> type:
+    from ray.tune import Callback
+
+    class Forgetful(Callback):  # type: ignore[misc]
+        """Tune keeps what a trial was given and what it said until the run ends, some 60 KB a unit: most of a driver's memory."""
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            for given in (trial.config, trial.evaluated_params):
+                given.pop("order", None)
+            trial.set_experiment_tag("")  # Tune writes the order into it
+            kept = trial.run_metadata
+            kept.last_result = {name: value for name, value in kept.last_result.items() if isinstance(value, int | float)}
+            kept.metric_analysis, kept.metric_n_steps = {}, {}
+
+        on_trial_error = on_trial_complete
+
+    return Forgetful
+
+
+def _Forgetful() -> Any:
+    return _forgetful_class()()
