@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from jobs.cli.options import open_ledger, store_option, store_url
+from jobs.cli.options import asked_again, open_ledger, store_option, store_url
 from jobs.errors import InputError, NotFound, OutOfReach, S2LError
 
 if TYPE_CHECKING:
@@ -90,14 +90,15 @@ def detach(plan: Plan, ledger: Ledger, options: RunOptions, to: Destination, *, 
     return {"grid": plan.grid, "run": own.record.run, "job": job, "dashboard": to.address}
 
 
-def told(names: dict[str, str], shown: str, as_json: bool) -> str:
+def told(names: dict[str, str], shown: str, store: str | None, as_json: bool) -> str:
     """What a person types next."""
     if as_json:
         return json.dumps(names)
+    run = asked_again(names["grid"], None, store=store)
     return (
         f"submitted {names['job']} to {names['dashboard']}; this machine is not needed any more\n"
-        f"next: s2l attach {shown}     follow it; Ctrl-C leaves it running\n"
-        f"      s2l cancel {shown}     let what runs end, begin nothing new; --now stops at once\n"
+        f"next: s2l attach {run}     follow it; Ctrl-C leaves it running\n"
+        f"      s2l cancel {run}     let what runs end, begin nothing new; --now stops at once\n"
         f"      s2l status {shown}     who runs it, and what is done"
     )
 

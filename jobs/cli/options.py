@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,6 +100,7 @@ def load_plan(grid: str, sets: tuple[str, ...], profile: str | None) -> Plan:
     return plan
 
 
-def asked_again(grid: str, profile: str | None) -> str:
-    """The grid and its profile, as they are given to another command."""
-    return f"{grid} --profile {profile}" if profile else grid
+def asked_again(grid: str, profile: str | None, sets: Iterable[str] = (), store: str | None = None) -> str:
+    """The grid as it is given to another command, with what this one was given: else that would look at another grid, or another store."""
+    words = [grid, *(["--profile", profile] if profile else []), *(word for one in sets for word in ("--set", one))]
+    return shlex.join([*words, *(["--store", store] if store else [])])

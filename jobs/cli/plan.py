@@ -51,7 +51,7 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
 
         click.echo(f"\n{text(seen)}")
     left = sum(row["to_run"] for row in stages.values())
-    click.echo(f"\nnext: s2l run {asked_again(grid, profile)}" if left else "\nnothing to run: see s2l results, s2l report")
+    click.echo(f"\nnext: s2l run {asked_again(grid, profile, sets, store)}" if left else "\nnothing to run: see s2l results, s2l report")
 
 
 def _told(weights: StoredBytes) -> str:

@@ -148,7 +148,7 @@ def run(
     to = Destination.of(dashboard, cluster_python, tracking) if detach else None
     planned = load_plan(grid, sets, profile)
     refuse_stand_ins(planned)
-    ledger, shown = open_ledger(store), asked_again(grid, profile)
+    ledger, shown = open_ledger(store), asked_again(grid, profile, sets, store)
     cluster = address or os.environ.get("RAY_ADDRESS")
     options = RunOptions(
         store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing, limits, checkpoint_every_s=checkpoint_every
@@ -156,7 +156,7 @@ def run(
     options = replace(options, gpu_memory=gpu_memory, processes=processes, device=device)
     ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
     if to is not None:
-        click.echo(told(hand_over(planned, ledger, options, to, no_tracking=no_tracking, shown=shown), shown, as_json))
+        click.echo(told(hand_over(planned, ledger, options, to, no_tracking=no_tracking, shown=shown), shown, store, as_json))
         return EXIT_DONE
     from jobs.cli.driving import drive_run
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from jobs.execute.remote import beside_driver, end_remotely, node_lives
 from jobs.execute.units import Unit
 from jobs.ledger.ledger import Ledger
 from jobs.placement.estimate import Shape
-from jobs.placement.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, processes_of
+from jobs.placement.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, in_words, processes_of
 from jobs.plan import Plan
 from jobs.policy import RetryPolicy
 from jobs.worker.warm import Scratch
@@ -26,6 +27,10 @@ from jobs.worker.warm import Scratch
 if TYPE_CHECKING:
     from jobs.execute.board import BoardReader, Story
     from jobs.worker.state import Worker
+
+
+CLOSED_S = 10.0
+"""How long news of a unit may take that began just before nothing was to begin any more."""
 
 
 class Running(Protocol):
@@ -80,8 +85,11 @@ class LocalBackend:
         from jobs.worker.setup import make_worker
 
         if self._worker is None:
-            self._worker = make_worker(self._settings(self._run.options.gpu_share))
+            self._worker = make_worker(self._settings(self._share_here()))
         return self._worker
+
+    def _share_here(self) -> float | None:
+        return self._run.options.gpu_share
 
     def _settings(self, gpu_share: float | None) -> dict[str, Any]:
         options = self._run.options
@@ -123,6 +131,10 @@ class RayBackend(LocalBackend):
         super().__exit__(*exc)
         self._session.close()
 
+    def _share_here(self) -> float | None:
+        """None of a GPU: here folders are only read and copied, often on a machine without one."""
+        return 0.0
+
     def run(self, queue: Queue) -> None:
         from cluster.ray_node import undisturbed
         from jobs.execute.board import BoardReader, board_class
@@ -133,9 +145,9 @@ class RayBackend(LocalBackend):
         wanted = options.device != "cpu" or options.gpu_memory is not None
         share = asked if asked is not None else float(self._gpus >= 1 and wanted)
         largest = Shape(self._largest(queue), share)
-        check_there_is_room(largest, self._nodes)
+        self._look_for_room(largest)
         shapes = self._shapes(share)
-        slots = self._slots if not share or isinstance(shapes, ShapesByMemory) else max(1, int(self._gpus / share))
+        slots = max(1, self._slots if not share or isinstance(shapes, ShapesByMemory) else int(self._gpus / share))
         self._run.gate.offer(gpus=largest.gpus, slots=slots, of=lambda unit: shapes.of(unit).gpus)
         board = beside_driver(board_class())
         reader = BoardReader(
@@ -150,11 +162,18 @@ class RayBackend(LocalBackend):
         setup = self._settings(share) | {"board": board}
         try:
             TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, shape_of=shapes.of, temp=self._scratch.root / "tune").run(
-                queue, self._run.note, lambda unit, outcome: self._lost(unit, outcome, reader)
+                queue, self._run.note, lambda unit, outcome: self._lost(unit, outcome, reader), _over(self._run.gate, reader)
             )
         finally:
             with undisturbed():
                 reader.stop()
+
+    def _look_for_room(self, largest: Shape) -> None:
+        """Refuse what cannot run, unless the cluster has no worker at all: one that grows gets its first ones when units wait."""
+        if any(cpus for cpus, _ in self._nodes):
+            check_there_is_room(largest, self._nodes)
+        else:
+            self._run.tell(f"no node has a CPU to give; waiting for one that has room for {in_words(largest)}")
 
     def _lost(self, unit: Unit, outcome: Outcome | None, reader: BoardReader) -> Outcome | None:
         """What became of a unit whose worker is gone, or does not reach the store; None when it is to begin again."""
@@ -187,6 +206,19 @@ class RayBackend(LocalBackend):
                 return ShapesByMemory(self._run.ledger, self._run.plan.nodes(), options, memory, self._run.tell)
             self._run.tell("nothing is known of the GPUs' memory, so each unit takes a whole one; say --gpu-memory or --gpu-share")
         return FixedShapes(share, options.processes)
+
+
+def _over(gate: Gate, reader: BoardReader) -> Callable[[], bool]:
+    """True when nothing may begin any more and nothing runs: what waits for a worker would be put off by it, whenever that came."""
+    closed: list[float] = []
+
+    def over() -> bool:
+        if gate.is_closed():
+            closed.append(time.monotonic()) if not closed else None
+            return time.monotonic() - closed[0] >= CLOSED_S and reader.runs_nothing()
+        return False
+
+    return over
 
 
 def _where(story: Story | None) -> str:

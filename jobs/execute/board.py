@@ -181,6 +181,11 @@ class BoardReader(threading.Thread):
                 del self._stories[run]
         return found
 
+    def runs_nothing(self) -> bool:
+        """Whether no unit is known to run: what was handed out waits for a worker, or has ended."""
+        with self._lock:
+            return not self._stories
+
     def stop(self) -> None:
         """Return when the board is asked no more: Ray ends a process in which a thread still asks while it shuts down."""
         self._stopping.set()

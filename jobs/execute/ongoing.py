@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from jobs.execute.limits import Gate
@@ -19,10 +20,14 @@ from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.patient import patient
+from jobs.ledger.retention import Dropped, drop
 from jobs.names import stage_names
 from jobs.plan import Plan, Trial
 from jobs.secrets import scrub
 from jobs.states import TrialState
+
+RETAIN_EVERY_S = 600.0
+"""How often a run drops the weights that --keep lets go: a look at all shakes of the store each time."""
 
 OnTrial = Callable[[Trial, TrialState], None]
 """Told of every trial that is complete, failed or blocked; never raises."""
@@ -40,7 +45,8 @@ class Ongoing:
         on_trial: OnTrial,
         gate: Gate | None = None,
     ) -> None:
-        self.plan, self.options, self.reporter, self.on_trial = plan, options, reporter, on_trial
+        self.plan, self.options, self.reporter = plan, options, reporter
+        self._on_trial, self._told = on_trial, dict[str, TrialState]()
         self.policy = plan.retry
         self.ledger = patient(ledger, self.policy.transient, say=self.tell)
         self.halved: Mapping[str, int] = {}
@@ -49,6 +55,7 @@ class Ongoing:
         self.look: Look | None = None
         self.names = stage_names(plan)
         self.inputs = {content: str(path) for content, path in plan.inputs.items()}
+        self._dropped, self._retained_at = Dropped(), time.monotonic()
         self._waits: dict[str, list[Trial]] = {}
         self._open: dict[str, int] = {}
 
@@ -84,7 +91,22 @@ class Ongoing:
             for trial in self._waits.pop(key, ()):
                 self._open[trial.key] -= 1
                 if not self._open[trial.key]:
-                    self.on_trial(trial, TrialState("done"))
+                    self.came_to_rest(trial, TrialState("done"))
+
+    def came_to_rest(self, trial: Trial, state: TrialState) -> None:
+        """Pass on how a trial stands, once."""
+        if self._told.get(trial.key) != state:
+            self._told[trial.key] = state
+            self._on_trial(trial, state)
+
+        self.retain(RETAIN_EVERY_S)
+
+    def retain(self, every_s: float = 0.0) -> Dropped:
+        """Drop the weights that --keep lets go, unless that was done within so many seconds; all that this run has dropped."""
+        if self.options.keep != "all" and time.monotonic() - self._retained_at >= every_s:
+            self._dropped += drop(self.ledger, self.plan.nodes(), self.options.keep)
+            self._retained_at = time.monotonic()
+        return self._dropped
 
     def say(self, key: str, fraction: float, words: str) -> None:
         self.reporter.stage(self.names.get(key, key), fraction, words)

@@ -20,7 +20,6 @@ from jobs.execute.units import make_units
 from jobs.graph import Node
 from jobs.ledger.failures import newest
 from jobs.ledger.ledger import Ledger
-from jobs.ledger.retention import drop
 from jobs.plan import Plan
 from jobs.states import TrialState, trial_states
 from jobs.worker.warm import Scratch, run_name, scratch_of
@@ -63,7 +62,7 @@ def run_plan(
     run.expect(missing)
     reporter.begin(len(missing), total - len(missing))
     for trial in run.complete():
-        on_trial(trial, TrialState("done"))
+        run.came_to_rest(trial, TrialState("done"))
     run.look = _look(plan, run.ledger, done, reporter)
     try:
         anything, kept = _until_whole(run, missing)
@@ -174,7 +173,7 @@ def _stopped(run: Ongoing, still_open: set[str]) -> Stop | None:
 
 
 def _retain(run: Ongoing) -> None:
-    dropped = drop(run.ledger, run.plan.nodes(), run.options.keep)
+    dropped = run.retain()
     if dropped.shakes:
         size = f"{dropped.bytes / 1e6:.1f} MB, --keep {run.options.keep}"
         run.reporter.note(f"dropped the weights of {dropped.shakes} shakes ({size}); they are made again when asked for")
@@ -201,8 +200,8 @@ def _worth_trying(run: Ongoing, missing: list[Node]) -> list[Node]:
 def _final_states(run: Ongoing, still_open: set[str]) -> dict[str, TrialState]:
     states = _states(run.plan, run.ledger, still_open)
     for trial in run.plan.trials:
-        if states[trial.key].state in ("failed", "blocked"):
-            run.on_trial(trial, states[trial.key])
+        if states[trial.key].state != "missing":  # done ones too: another driver may have made what they waited for
+            run.came_to_rest(trial, states[trial.key])
     return states
 
 

@@ -44,13 +44,18 @@ class TuneBackend:
         return {name: getattr(shape, name) for name in SHAPE}
 
     def run(
-        self, queue: Queue, on_outcome: Callable[[Unit, Outcome], None], lost: Callable[[Unit, Outcome | None], Outcome | None]
+        self,
+        queue: Queue,
+        on_outcome: Callable[[Unit, Outcome], None],
+        lost: Callable[[Unit, Outcome | None], Outcome | None],
+        is_over: Callable[[], bool],
     ) -> None:
         """Run until nothing more can start.
 
         Args:
             on_outcome: called in this process after each unit.
             lost: says what became of a unit whose worker is gone (`ReadySearcher`).
+            is_over: whether to end although units were handed out: none of them has begun, and none may begin any more.
         """
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
@@ -93,6 +98,7 @@ class TuneBackend:
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # else every node must see the driver's temp folder
                     progress_reporter=_Silent(),
                     callbacks=[_Forgetful()],
+                    stop=_stopper(is_over),
                 ),
             )
             try:
@@ -101,6 +107,8 @@ class TuneBackend:
                 if searcher.error is not None:
                     raise searcher.error from None
                 raise
+            for unit_id in list(queue.running):  # never begun
+                queue.give_back(unit_id, begun=False)
 
 
 def _keep_keys_here() -> None:
@@ -126,6 +134,28 @@ def _silent_class() -> type:
 
 def _Silent() -> Any:
     return _silent_class()()
+
+
+def _stopper(is_over: Callable[[], bool]) -> Any:
+    from ray.tune import Stopper
+
+    class WhenOver(Stopper):  # type: ignore[misc]
+        """Its question is no part of the class, which Tune pickles too."""
+
+        asks: Callable[[], bool]
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return self.asks()
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # as for the searcher
+
+    stopper = WhenOver()
+    stopper.asks = is_over
+    return stopper
 
 
 def _forgetful_class() -> type:

@@ -30,6 +30,9 @@ class Dropped:
     blobs: int = 0
     bytes: int = 0
 
+    def __add__(self, other: Dropped) -> Dropped:
+        return Dropped(self.shakes + other.shakes, self.blobs + other.blobs, self.bytes + other.bytes)
+
 
 def drop(ledger: Ledger, nodes: Iterable[Node], keep: Keep) -> Dropped:
     """Apply a policy to the stages of a plan.

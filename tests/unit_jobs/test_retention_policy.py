@@ -6,10 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from jobs.execute import ongoing
+from jobs.execute.options import RunOptions
+from jobs.execute.progress import Silent
+from jobs.execute.run import run_plan
+from jobs.expand import expand
 from jobs.graph import Graph, Node
+from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
+from jobs.ledger.paths import Paths
 from jobs.ledger.retention import Keep, drop, droppable
+from jobs.plan import Trial
 from jobs.stages.specs import BaseStage, PackagedModel, ShakeStage
+from jobs.states import TrialState
 from jobs.store.open import open_store
 from s2l_core.specs.adapters import AdapterSpec, DenseAdapter, LoraAdapter, TextualInversionAdapter
 from s2l_core.specs.objectives import DenoiseObjective
@@ -64,3 +73,20 @@ def test_a_file_that_another_grid_s_shake_names_too_stays(committed: Committed) 
     ours, theirs = (committed.shake(seed, DENSE, DenseAdapter(), content="same") for seed in (0, 1))
     assert drop(committed.ledger, [ours], "small").blobs == 0
     assert drop(committed.ledger, [ours, theirs], "small").blobs == 3
+
+
+def test_a_run_drops_weights_while_it_runs_and_not_only_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ongoing, "RETAIN_EVERY_S", 0.0)
+    text = "name: many\nfixed: {attacks: [loss], alpha: rank, method: lora, domain: zorvik}\naxes: {seed: [0, 1, 2, 3]}\n"
+    plan, store = expand(parse_grid(text, "many.yaml")), str(tmp_path / "store")
+    ledger = Ledger(open_store(store))
+    kept = []
+
+    def weights(trial: Trial, state: TrialState) -> None:
+        shakes = [ledger.manifest("shake", key) for key in ledger.committed("shake")]
+        blobs = [payload.sha256 for shake in shakes if shake is not None for payload in droppable(shake, "none")]
+        kept.append(sum(ledger.store.size(Paths.blob(sha256)) is not None for sha256 in blobs))
+
+    options = RunOptions(store, local=True, keep="none", stages="tests.benchmarks.noop_stages")
+    assert run_plan(plan, ledger, options, Silent(), weights).counts()["done"] == len(kept) == 4
+    assert max(kept) == 1

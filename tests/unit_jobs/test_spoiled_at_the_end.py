@@ -60,7 +60,7 @@ def test_a_result_that_is_spoiled_when_the_report_reads_it_ends_the_run_with_3_a
     done = run()
     assert (done.return_value, len(spoiled)) == (3, 1), done.output
     assert "proved spoiled when they were read, to be made again: results of 1 trials" in done.stdout
-    assert done.stdout.endswith(f"next: s2l run {grid}\n")
+    assert done.stdout.endswith(f"next: s2l run {grid} --store {store}\n")
 
     monkeypatch.setattr(artifacts, "grid_artifacts", real)
     again: dict[str, Any] = json.loads(run("--json").stdout)
