@@ -33,14 +33,21 @@ def write_folder(folder: Path, records: Sequence[ImageRecord], *, change: Change
     return folder
 
 
+def saved(record: ImageRecord, kind: str, **settings: int) -> bytes:
+    """The record's picture in a file of another kind."""
+    buffer = io.BytesIO()
+    Image.fromarray(decode(record.image)).save(buffer, format=kind, **settings)
+    return buffer.getvalue()
+
+
 def resaved(record: ImageRecord) -> ImageRecord:
     """The same picture in another file: what somebody has who found it on the web."""
-    return replace(record, image=_saved(record, "PNG", compress_level=1))
+    return replace(record, image=saved(record, "PNG", compress_level=1))
 
 
 def jpeg_outside(record: ImageRecord) -> ImageRecord:
     """Non-members are JPEGs of low quality: another source than the members'."""
-    return record if record.member else replace(record, image=_saved(record, "JPEG", quality=20))
+    return record if record.member else replace(record, image=saved(record, "JPEG", quality=20))
 
 
 def brighter_inside(record: ImageRecord) -> ImageRecord:
@@ -52,12 +59,6 @@ def brighter_inside(record: ImageRecord) -> ImageRecord:
 def captioned_inside(record: ImageRecord) -> ImageRecord:
     """Members' captions say more."""
     return replace(record, text=f"{record.text} studio photo") if record.member else record
-
-
-def _saved(record: ImageRecord, kind: str, **settings: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(decode(record.image)).save(buffer, format=kind, **settings)
-    return buffer.getvalue()
 
 
 def first_screen(page: str) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ import click
 
 from jobs.cli.options import asked_again, open_ledger, store_option, store_url
 from jobs.errors import InputError, NotFound, OutOfReach, S2LError
+from jobs.tracker.location import bare
 
 if TYPE_CHECKING:
     from jobs.execute.options import RunOptions
@@ -85,7 +86,7 @@ def detach(plan: Plan, ledger: Ledger, options: RunOptions, to: Destination, *, 
         own.end(OutOfReach.exit_code, None, f"was not taken by the cluster: {error}")
         raise OutOfReach(
             f"the job server at {to.address} did not take the run: {error}; is that the address of the cluster's dashboard, "
-            "and is its token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token?"
+            "and is its token in RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, with RAY_AUTH_MODE=token?"
         ) from error
     return {"grid": plan.grid, "run": own.record.run, "job": job, "dashboard": to.address}
 
@@ -109,7 +110,7 @@ def _dashboard(given: str | None) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         got = f"got {address!r}; " if address else ""
         raise InputError(f"--detach needs a cluster: {got}give --dashboard http://HOST:8265 (of the head node), or set {SERVER}")
-    if "@" in parts.netloc:
+    if bare(address) != address:
         raise InputError("--dashboard: no password belongs into an address; Ray's token goes into RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH")
     return address.rstrip("/")
 
@@ -119,7 +120,7 @@ def _tracking(given: str | None) -> str | None:
     uri = given or os.environ.get("MLFLOW_TRACKING_URI")
     if uri is None or (given is None and urlsplit(uri).scheme not in ("http", "https")):
         return None
-    if "@" in urlsplit(uri).netloc:
+    if bare(uri) != uri:
         raise InputError(
             "the tracking URI holds a password, which is not sent to the cluster; give the URI without it, and set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment of the cluster's nodes"

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import click
 
 from jobs.cli.options import json_option, store_option, store_url, tracking_option, tracking_uri
 from jobs.errors import EXIT_DONE, EXIT_INPUT, EXIT_OUT_OF_REACH, S2LError
+from jobs.secrets import scrub
 
 if TYPE_CHECKING:
     from jobs.doctor.check import Check
@@ -55,6 +56,7 @@ def doctor(store: str | None, tracking: str | None, address: str | None, as_json
             checks += nodes.on_every_node(ray, opened, url, uri, temp)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
+    checks = [replace(check, found=scrub(check.found)) for check in checks]  # what others' errors say may hold addresses and tokens
     if as_json:
         click.echo(json.dumps({"checks": [asdict(check) for check in checks]}))
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TRIALS_FAILED
+from jobs.secrets import scrub
 
 if TYPE_CHECKING:
     from jobs.execute.ongoing import OnTrial
@@ -48,11 +49,15 @@ def drive_run(
 
     gate, tail = Gate(options.limits), LogTail()
     reporter = Both(Terminal(plan.grid), Terminal(plan.grid, Console(file=tail, highlight=False)))
+
+    def note(text: str) -> None:
+        reporter.note(scrub(text))  # errors of store and MLflow; the log is kept in the store
+
     try:
-        with Watch(own, gate, tail, reporter.note) as watch:
+        with Watch(own, gate, tail, note) as watch:
             mirror = whole or plan
             plots, pages = trial_artifacts(), grid_artifacts(mirror, ledger)
-            with mirrored(mirror, ledger, tracking, reporter.note, artifacts=plots, grid_artifacts=pages) as on_trial:
+            with mirrored(mirror, ledger, tracking, note, artifacts=plots, grid_artifacts=pages) as on_trial:
                 if tracking is not None:
                     _tell_others(mirror, plan, ledger, on_trial)
                 result = run_plan(plan, ledger, options, reporter, on_trial, gate)

@@ -11,9 +11,11 @@ import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from jobs.doctor import versions
 from jobs.errors import NotFound, S2LError
+from jobs.secrets import scrub
 from jobs.store.open import open_store
 from jobs.store.probe import probe
 
@@ -28,7 +30,7 @@ class Question:
     Attributes:
         store: the store's URL.
         nonce: an object that the driver has just written there; empty when it could not.
-        tracking: the URI of an MLflow server; empty when there is none to reach.
+        tracking: the URI of an MLflow server, without user and password; empty when there is none to reach.
     """
 
     store: str
@@ -56,15 +58,15 @@ class Answer:
 
 
 def look(question: Question) -> Answer:
-    """The whole answer; whatever fails is in it."""
+    """The whole answer; whatever fails is in it, without the secrets of this node."""
     import torch
 
     scratch = tempfile.gettempdir()
     return Answer(
         host=socket.gethostname(),
         versions=versions.installed(),
-        store=_store(question),
-        tracking=_tracking(question.tracking),
+        store=scrub(_store(question)),
+        tracking=scrub(_tracking(question.tracking)),
         gpus=_gpus(),
         cuda=torch.version.cuda is not None,
         disk=(scratch, shutil.disk_usage(scratch).free / 2**30),
@@ -94,7 +96,7 @@ def _tracking(uri: str) -> str:
     except urllib.error.HTTPError as error:
         with error:
             return "" if error.code < 500 else f"answers with {error.code}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return f"does not answer: {error}"
 
 

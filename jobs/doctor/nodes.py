@@ -15,7 +15,7 @@ from jobs.doctor.check import Check, free_space
 from jobs.doctor.node import NOT_SHARED, Answer, Question, look
 from jobs.errors import S2LError
 from jobs.store.protocol import ObjectStore
-from jobs.tracker.location import SERVERS, shown
+from jobs.tracker.location import SERVERS, bare, shown
 
 NODE_S = 120.0
 """How long a node has to answer: a first worker takes seconds to start, and a store that is not there some more to give up on."""
@@ -41,7 +41,7 @@ def on_every_node(
                     f"{address}: {slots.nodes} {'node' if slots.nodes == 1 else 'nodes'}, {slots.cpus} CPUs, {slots.gpus:g} GPUs",
                 )
             ]
-            question = Question(store_url, nonce, tracking if tracking.partition("://")[0] in SERVERS else "")
+            question = Question(store_url, nonce, bare(tracking) if tracking.partition("://")[0] in SERVERS else "")
             return found + _ask_all(question, timeout_s)
     except (ConnectionError, RuntimeError, ValueError) as error:  # Ray's own refusals (token, version of Python or Ray) are RuntimeErrors
         words = " ".join(str(error).split())[:300] or type(error).__name__

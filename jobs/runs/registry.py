@@ -14,6 +14,7 @@ from jobs.errors import AlreadyExists, Conflict, NotFound
 from jobs.ledger.holder import Holder
 from jobs.ledger.paths import Paths
 from jobs.runs.record import Ask, Asked, Log, RunRecord, new_run_id
+from jobs.secrets import scrub
 from jobs.store.protocol import ObjectStore
 
 M = TypeVar("M", bound=BaseModel)
@@ -36,8 +37,8 @@ class OwnRun:
         self._update(beat=self.record.beat + 1, beat_at=time.time())
 
     def end(self, exit_code: int, answer: dict[str, Any] | None, words: str) -> None:
-        """Note how it ended; what it was asked is settled by that."""
-        self._update(state="ended", beat_at=time.time(), exit_code=exit_code, answer=answer, words=words)
+        """Note how it ended; what it was asked is settled by that. Errors end here as words: they are kept without secrets."""
+        self._update(state="ended", beat_at=time.time(), exit_code=exit_code, answer=answer, words=scrub(words))
         self._store.delete(self._name("asked"))
 
     def asked(self) -> Ask | None:

@@ -26,16 +26,30 @@ MAX_FILE_BYTES = 2**29
 """No picture of `s2l_core.images.MAX_PIXELS` needs more: 8 bytes a pixel."""
 
 
+class Unusable(InputError):
+    """A folder with something in it that cannot be used. The message names files, which is for their owner's eyes only.
+
+    Attributes:
+        nameless: the same for all eyes: the line of the table stands for the file.
+    """
+
+    def __init__(self, message: str, nameless: str) -> None:
+        super().__init__(message)
+        self.nameless = nameless
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """One listed image whose file is there and looks like an image.
 
     Attributes:
+        where: `metadata.jsonl:12`.
         sha256: of the file's bytes.
         size: (width, height) as the header says.
     """
 
     row: Row
+    where: str
     path: Path
     sha256: str
     format: str
@@ -81,7 +95,7 @@ class ImageFolder:
         """The domain's images as records.
 
         Raises:
-            InputError: an image changed since it was checked, or cannot be decoded.
+            Unusable: an image changed since it was checked, or cannot be decoded.
         """
         return [_record(file, domain, number) for number, file in enumerate(self.of_domain(domain))]
 
@@ -93,7 +107,7 @@ class ImageFolder:
         """All images as records of nobody's: neither members nor non-members.
 
         Raises:
-            InputError: an image changed since it was checked, or cannot be decoded.
+            Unusable: an image changed since it was checked, or cannot be decoded.
         """
         found = [_record(file, "public", number) for number, file in enumerate(sorted(self.files, key=_place))]
         return [replace(record, member=None) for record in found]
@@ -106,14 +120,16 @@ def scan(folder: Path, *, two_sided: bool = True) -> ImageFolder:
         two_sided: every domain needs members and non-members; public images do not.
 
     Raises:
-        InputError: the table or a file cannot be used; the message names file and line, and how many more problems there are.
+        Unusable: a line of the table or a file cannot be used; the message names file and line, and how many more problems there are.
+        InputError: there is no table to read.
     """
     found, problems = look(folder)
     if not two_sided:
         problems = [problem for problem in problems if problem.code not in ("no-members", "no-non-members")]
     if problems:
         more = f" (and {len(problems) - 1} more; `s2l data check {folder}` lists all)" if len(problems) > 1 else ""
-        raise InputError(f"{folder}: {problems[0]}{more}")
+        nameless = f"{problems[0].where} cannot be used ({problems[0].code}); `s2l data check {folder}` says more, and names the file"
+        raise Unusable(f"{folder}: {problems[0]}{more}", nameless)
     return found
 
 
@@ -135,6 +151,13 @@ def look(folder: Path) -> tuple[ImageFolder, list[Problem]]:
 
 
 def _file(root: Path, row: Row, where: str) -> ImageFile | Problem:
+    try:
+        return _seen(root, row, where)
+    except (OSError, ValueError, SyntaxError) as error:
+        return Problem("unreadable", where, f"{show(row.file_name)} cannot be used: {error}")
+
+
+def _seen(root: Path, row: Row, where: str) -> ImageFile | Problem:
     path = root / row.file_name
     if not path.exists():
         return Problem("missing-file", where, f"there is no file {show(row.file_name)}")
@@ -144,14 +167,11 @@ def _file(root: Path, row: Row, where: str) -> ImageFile | Problem:
         return Problem("missing-file", where, f"{show(row.file_name)} is no file")
     if path.stat().st_size > MAX_FILE_BYTES:
         return Problem("unreadable", where, f"{show(row.file_name)} is too large: more than {MAX_FILE_BYTES:,} bytes")
-    try:
-        image = path.read_bytes()
-        opened = peek(image)
-        size = opened.size
-        opened.verify()  # the checksums of a PNG; nothing is decoded
-    except (OSError, ValueError, SyntaxError) as error:
-        return Problem("unreadable", where, f"{show(row.file_name)} cannot be used: {error}")
-    return ImageFile(row, path, hashlib.sha256(image).hexdigest(), str(opened.format), size, len(image))
+    image = path.read_bytes()
+    opened = peek(image)
+    size = opened.size
+    opened.verify()  # the checksums of a PNG; nothing is decoded
+    return ImageFile(row, where, path, hashlib.sha256(image).hexdigest(), str(opened.format), size, len(image))
 
 
 def _lopsided(files: Iterable[ImageFile], table: str) -> list[Problem]:
@@ -185,16 +205,20 @@ def _record(file: ImageFile, domain: str, number: int) -> ImageRecord:
     try:
         image = file.path.read_bytes()
     except OSError as error:
-        raise InputError(f"{file.path} cannot be read: {error.strerror}; plan again") from error
+        raise _unusable(file, f"cannot be read: {error.strerror}", "plan again") from error
     if hashlib.sha256(image).hexdigest() != file.sha256:
-        raise InputError(f"{file.path} changed while it was read; plan again when nobody writes to the folder")
+        raise _unusable(file, "changed while it was read", "plan again when nobody writes to the folder")
     try:
         kept = to_png(image, keep=KEPT)
     except ValueError as error:
-        raise InputError(f"{file.path} cannot be used: {error}; `s2l data check` lists all such images") from error
+        raise _unusable(file, f"cannot be used: {error}", "`s2l data check` of its folder names all such images") from error
     shared = {} if file.row.domain else {"shared": True}
     provenance = {"source": "folder", "format": file.format, **shared}
     return ImageRecord(f"{slug(domain)}-{number:06d}", kept, file.row.text, domain, file.row.member, provenance)
+
+
+def _unusable(file: ImageFile, what: str, mend: str) -> Unusable:
+    return Unusable(f"{file.path} {what}; {mend}", f"{file.where} {what}; {mend}")
 
 
 def slug(name: str) -> str:

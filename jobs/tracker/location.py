@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from jobs.errors import InputError
 
@@ -59,11 +59,22 @@ def spool_folder(uri: str) -> Path:
 
 def shown(uri: str) -> str:
     """The URI without its password."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    user = parts.netloc.rpartition("@")[0].partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}:***@{parts.netloc.rpartition('@')[2]}"))
+    before, credentials, after = _parts(uri)
+    return f"{before}{credentials.partition(':')[0]}:***@{after}" if credentials else uri
+
+
+def bare(uri: str) -> str:
+    """The URI without user and password: what may be sent to others, who have credentials of their own."""
+    before, _, after = _parts(uri)
+    return before + after
+
+
+def _parts(uri: str) -> tuple[str, str, str]:
+    """The URI before its `user:password`, that, and the rest. A password may hold `#` or `?`, where `urlsplit` would see the host end."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    return scheme + separator, credentials if at else "", host + slash + path
 
 
 def ui_command(uri: str) -> str:

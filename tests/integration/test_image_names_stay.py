@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from s2l_core.faces import IDENTITIES, records
 from s2l_core.images import ImageRecord, decode
-from tests.planted_folders import write_folder
+from tests.planted_folders import saved, write_folder
 from tests.s2l_process import Home
 
 pytestmark = pytest.mark.slow
@@ -25,6 +26,12 @@ fixed:
    extraction: {features: pixels, candidates: 6, keep: 4, permutations: 99}, fidelity: pixels}
 axes: {domain: [all], method: [none, lora]}
 """
+BROKEN = """\
+name: broken
+fixed: {model: tiny, data: album, sp_size: 4, sp_steps: 2, steps: 2, batch: 2, lr: 1e-3, attacks: [loss], bootstrap: 100}
+axes: {domain: [all], method: [none]}
+"""
+CUT_SHORT = "holiday-3-of-jane-roe.jpg"
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,22 @@ def hashes(images: list[ImageRecord]) -> Iterator[str]:
             yield hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
+def cut_short(record: ImageRecord) -> ImageRecord:
+    """A JPEG that ends too early: its header is all that planning looks at."""
+    whole = saved(record, "JPEG", quality=90)
+    return replace(record, image=whole[: len(whole) * 2 // 3])
+
+
+def broken(home: Home) -> str:
+    """What is said of a grid with an image that no stage can decode."""
+    first, *others = planted(IDENTITIES[2])
+    write_folder(home.folder / "album", [cut_short(replace(first, image_id=CUT_SHORT)), *others])
+    (home.folder / "broken.yaml").write_text(BROKEN)
+    said = [home.run("run", "broken.yaml", "--local", check=(3,)), home.run("status", "broken.yaml")]
+    said.append(home.run("report", "broken.yaml", "-o", "broken.html"))
+    return "".join(done.stdout + done.stderr for done in said)
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     home = Home(tmp_path_factory.mktemp("named"))
@@ -65,10 +88,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     said += [home.run("results", str(grid), *more) for more in (["--extraction"], ["--fidelity"], ["--format", "csv"])]
     said.append(home.run("report", str(grid), "-o", "page.html", "--plots", "plots"))
     (home.folder / "said").write_text("".join(done.stdout + done.stderr for done in said))
-    outside = [
-        path for path in home.folder.rglob("*") if path.is_file() and not {"store", "people"} & set(path.relative_to(home.folder).parts)
-    ]
-    names = [*hashes(images), *(image.image_id for image in images)]
+    (home.folder / "said-of-broken").write_text(broken(home))
+    private = {"store", "people", "album"}
+    outside = [path for path in home.folder.rglob("*") if path.is_file() and not private & set(path.relative_to(home.folder).parts)]
+    names = [*hashes(images), *(image.image_id for image in images), CUT_SHORT]
     return Ran(home, tuple(outside), tuple(names))
 
 
@@ -82,6 +105,17 @@ def test_no_hash_of_an_image_and_no_name_of_its_file_is_anywhere_outside_the_sto
     assert {"mlflow.db", "page.html", "figures.json", ".svg", "said"} <= kinds
     assert any("artifacts" in str(path) or "mlruns" in str(path) for path in ran.outside), "MLflow's artifacts are among them"
     assert leaks(ran, ran.outside) == set()
+
+
+def test_an_image_that_cannot_be_used_is_told_by_its_line_and_named_to_its_owner_alone(ran: Ran) -> None:
+    told = f"the images of {IDENTITIES[2]} in {ran.home.folder / 'album'}: metadata.jsonl:1 cannot be used: not a readable image"
+    tables = sqlite3.connect(ran.home.folder / "mlflow.db")
+    messages = [value for (value,) in tables.execute("select value from tags where key = 's2l.failure.message'")]
+    tables.close()
+    assert messages
+    assert all(message.startswith(told) for message in messages)
+    assert told in (ran.home.folder / "said-of-broken").read_text()
+    assert CUT_SHORT in ran.home.run("data", "check", "album", check=(2,)).stdout
 
 
 def test_this_search_finds_a_name_that_is_there(ran: Ran) -> None:

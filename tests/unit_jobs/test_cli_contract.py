@@ -158,6 +158,8 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["run", "smoke", "--detach", "--dashboard", "http://u:p@head:8265"], 2, "no password belongs"),
         (["run", "smoke", "--detach", "--local"], 2, "leave --local, --address and --workers out"),
         (["run", "smoke", "--detach", "--dashboard", "http://h:1", "--tracking", "http://u:p@mlflow"], 2, "MLFLOW_TRACKING_PASSWORD"),
+        (["run", "smoke", "--detach", "--dashboard", "http://u:p#1@head:8265"], 2, "no password belongs"),
+        (["run", "smoke", "--detach", "--dashboard", "http://h:1", "--tracking", "http://u:p#1@mlflow"], 2, "MLFLOW_TRACKING_PASSWORD"),
         (["attach", "smoke"], 2, "begin one: s2l run smoke"),
         (["cancel", "smoke"], 2, "no run of smoke is at work"),
         (["cancel", "smoek"], 2, "smoke"),

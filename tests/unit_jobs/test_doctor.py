@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from jobs.cli import doctor as command
-from jobs.doctor import clock, job_server, nodes, versions
+from jobs.doctor import clock, job_server, node, nodes, versions
 from jobs.doctor.check import Check
 from jobs.doctor.clock import Skew
 from jobs.doctor.node import NOT_SHARED, Answer, Question
@@ -70,6 +72,29 @@ def test_an_mlflow_that_a_node_does_not_reach_is_a_warning_without_its_password(
     found = judged(Question("s3://b/p", "", "http://me:secret@mlflow:5000"), tracking="does not answer")["tracking"]
     assert found.state == "warning"
     assert "secret" not in found.found
+
+
+@pytest.mark.parametrize("uri", ["https://ann:hush-hush@mlflow.invalid", "https://ann:hush#hush?1@mlflow.invalid/x"])
+def test_nodes_are_asked_about_mlflow_without_user_and_password(uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import cluster.ray_node as ray_node
+
+    asked: list[Question] = []
+    monkeypatch.setattr(ray_node, "ray_session", lambda **more: contextlib.nullcontext(ray_node.RaySlots(cpus=1, gpus=0, nodes=1)))
+    monkeypatch.setattr(nodes, "_ask_all", lambda question, timeout_s: asked.append(question) or [])
+    nodes.on_every_node("10.0.0.1:6379", None, "s3://b/p", uri, tmp_path)
+    assert [question.tracking for question in asked] == [f"https://mlflow.invalid{'/x' if uri.endswith('/x') else ''}"]
+
+
+def test_an_address_that_no_client_can_read_is_a_finding_and_no_error() -> None:
+    assert node._tracking("http://mlflow:five-thousand").startswith("does not answer: nonnumeric port")
+
+
+def test_a_node_tells_no_secret_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
+    monkeypatch.setattr(node, "_store", lambda question: "refused: planted-secret")
+    monkeypatch.setattr(node, "_tracking", lambda uri: "does not answer: planted-secret")
+    answer = node.look(Question("s3://b/p", "", ""))
+    assert (answer.store, answer.tracking) == ("refused: ***", "does not answer: ***")
 
 
 def test_gpus_are_looked_at_one_by_one_and_must_be_of_use_to_torch() -> None:
@@ -161,6 +186,29 @@ def test_a_job_server_answers_to_the_token_and_to_nobody_else(server: str, token
     assert [check.state for check in job_server.checks(server)] == [state]
 
 
+@pytest.mark.parametrize("server", [401], indirect=True)
+@pytest.mark.parametrize("given", ["variable", "path", "home"])
+def test_the_token_is_found_where_ray_looks_for_it(server: str, given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert [check.state for check in job_server.checks(server)] == ["failed"], "there is none"
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("right\n" if given == "home" else "of another cluster")
+    (tmp_path / "token").write_text("right\n")
+    if given == "variable":
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "right")
+    if given == "path":
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    assert [check.state for check in job_server.checks(server)] == ["ok"]
+
+
+def test_a_job_server_s_address_is_told_without_a_password() -> None:
+    (check,) = job_server.checks("http://ann:hush-hush@127.0.0.1")
+    assert check.state == "failed"
+    assert "hush" not in str(check)
+
+
 def test_a_job_server_that_is_not_there_is_said() -> None:
     (check,) = job_server.checks("http://127.0.0.1:9")
     assert check.state == "failed"
@@ -182,3 +230,21 @@ def test_what_is_out_of_reach_ends_with_4_and_what_must_be_changed_with_2(
     assert command.doctor.main(["--store", str(tmp_path), "--json"], standalone_mode=False) == code
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert checks[-1] == {"name": name, "state": "failed", "found": "x", "mend": "do y", "node": "10.0.0.2"}
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_the_doctor_prints_no_secret(
+    more: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jobs.doctor import here
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-secret")
+    monkeypatch.setattr(here, "machine", list)
+    monkeypatch.setattr(here, "tracking", lambda uri: Check("tracking", "failed", "planted-secret is wrong for https://ann:hush-hush@host"))
+    command.doctor.main(["--store", str(tmp_path), *more], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "*** is wrong for https://***@host" in said
+    assert "planted" not in said
+    assert "hush" not in said

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -203,6 +204,37 @@ def test_an_interrupted_run_and_a_failed_one_say_so_in_their_record(runs: Runs) 
         record = runs.find("grid", driven.own.record.run)
         assert record is not None
         assert (record.state, record.exit_code, record.answer) == ("ended", code, None)
+
+
+def test_what_a_run_ends_with_is_kept_without_secrets(runs: Runs, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-secret")
+    driven = Driven(runs)
+    with pytest.raises(RuntimeError), driven.watch:
+        raise RuntimeError("https://ann:hush-hush@host refuses planted-secret")
+    kept = runs.read("grid", driven.own.record.run, "run").decode()
+    assert "https://***@host refuses ***" in kept
+    assert "planted" not in kept
+    assert "hush" not in kept
+
+
+def test_the_log_of_a_run_holds_no_secret_of_what_its_mirror_says(runs: Runs, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.cli.driving import drive_run
+    from jobs.execute.options import RunOptions
+    from jobs.expand import expand
+    from jobs.grid.read import read_grid
+    from jobs.ledger.ledger import Ledger
+    from jobs.tracker import session
+
+    def telling(plan: object, ledger: object, uri: object, notice: Callable[[str], None], **more: object) -> NoReturn:
+        notice("MLflow is behind: planted-secret")
+        raise OutOfReach("gone")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-secret")
+    monkeypatch.setattr(session, "mirrored", telling)
+    own, plan = runs.begin("smoke", "a" * 64), expand(read_grid("smoke"))
+    with pytest.raises(OutOfReach):
+        drive_run(plan, Ledger(store), RunOptions(store=store.url), own, tracking="http://host", shown="smoke", as_json=False)
+    assert "MLflow is behind: ***" in runs.log(own.record).lines
 
 
 def test_the_real_interruption_is_that_of_ctrl_c() -> None:

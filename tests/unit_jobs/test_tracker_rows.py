@@ -14,7 +14,7 @@ from jobs.keys import canonical_json, sha256_text
 from jobs.states import TrialState
 from jobs.tracker.batches import batches
 from jobs.tracker.event import event_from_line, event_of
-from jobs.tracker.location import artifact_location, resolved, shown, spool_folder, ui_command
+from jobs.tracker.location import artifact_location, bare, resolved, shown, spool_folder, ui_command
 from jobs.tracker.rows import MAX_CURVE_POINTS, MAX_PARAM, Row, fingerprint, row_of, safe, stages_of
 from jobs.tracker.session import probe_tracking
 from jobs.tracker.view import view_state
@@ -214,7 +214,15 @@ def test_sqlite_is_absolute_with_artifacts_and_spool_beside_it(tmp_path: Path, m
 
 def test_passwords_are_not_shown() -> None:
     assert shown("postgresql+psycopg2://me:hush@db/x") == "postgresql+psycopg2://me:***@db/x"
+    assert shown("https://me:hu#s?h@host:5000/x") == "https://me:***@host:5000/x"
+    assert shown("https://host/x@y") == "https://host/x@y"
     assert "hush" not in ui_command("postgresql+psycopg2://me:hush@db/x")
+
+
+@pytest.mark.parametrize("credentials", ["", "me:hush@", "me@", "me:hu#s?h@", "me:hu@sh@"])
+def test_an_address_for_others_has_neither_user_nor_password(credentials: str) -> None:
+    assert bare(f"https://{credentials}host:5000/x@y?z#w") == "https://host:5000/x@y?z#w"
+    assert bare("sqlite:////data/a@b/mlflow.db") == "sqlite:////data/a@b/mlflow.db"
 
 
 @pytest.mark.parametrize(
