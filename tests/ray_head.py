@@ -42,20 +42,6 @@ class RayHead:
         """What a client of the head needs in its environment."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "RAY_API_SERVER_ADDRESS": self.dashboard}
 
-    @contextlib.contextmanager
-    def worker(self, environment: Mapping[str, str], cpus: int = 1) -> Iterator[None]:
-        """A node more; it ends with the block."""
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={self.gcs}", "--node-ip-address=127.0.0.1"]
-        command += [f"--num-cpus={cpus}", "--object-store-memory=100000000", f"--temp-dir={self.temp}/w", "--disable-usage-stats"]
-        variables = {**environment, **self.variables()}
-        with (self.temp / "worker.log").open("w") as log:
-            process = subprocess.Popen(command, env=variables, stdout=log, stderr=log, cwd=self.temp, start_new_session=True)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(30)
-
 
 @contextlib.contextmanager
 def ray_head(environment: Mapping[str, str], *, cpus: int = 2) -> Iterator[RayHead]:

@@ -1,4 +1,4 @@
-"""Stages that hang on another node than the driver's, or take their nodes down: real raylets on hosts of their own."""
+"""Stages that hang on another node than the driver's, or take their nodes down; nodes that come late: raylets on hosts of their own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from tests import unruly_runs
 from tests.namespaces import needs_namespaces, network
 from tests.ray_nodes import RayNodes, ray_nodes
+from tests.s2l_process import wait_for
 from tests.unruly_runs import Unruly
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -27,9 +28,26 @@ def world(tmp_path: Path) -> Iterator[tuple[Unruly, Callable[[], dict[str, int]]
         yield found, lambda: _run(found, nodes)
 
 
+def test_a_run_waits_for_the_first_node_of_a_cluster_that_grows(tmp_path: Path) -> None:
+    needs_namespaces()
+    unruly = Unruly(tmp_path)
+    unruly.prepare({0: ["good"], 1: ["good"]}, {})
+    with network("head", "late") as hosts, ray_nodes({"head": hosts["head"]}, env={"UNRULY": str(tmp_path)}) as nodes:
+        driver = nodes.head.start(_driver(unruly, nodes), env=nodes.env, log=unruly.log)
+        assert wait_for(lambda: "waiting for one that has room for" in unruly.said(), "the wait to be told"), unruly.said()
+        nodes.workers["late"] = hosts["late"]
+        nodes.start_worker("late")
+        assert driver.wait(400) == 0, unruly.said()
+    assert unruly.counts() == {"done": 2, "failed": 0, "blocked": 0}
+    assert {one["host"] for seed in (0, 1) for one in unruly.tries(seed)} == {"late"}
+
+
+def _driver(world: Unruly, nodes: RayNodes) -> list[str]:
+    return [sys.executable, unruly_runs.__file__, str(world.folder), "3", nodes.address]
+
+
 def _run(world: Unruly, nodes: RayNodes) -> dict[str, int]:
-    driver = [sys.executable, unruly_runs.__file__, str(world.folder), "3", nodes.address]
-    done = nodes.head.run(driver, env=nodes.env, timeout=600)
+    done = nodes.head.run(_driver(world, nodes), env=nodes.env, timeout=600)
     world.log.write_text(done.stdout + done.stderr)
     assert done.returncode == 0, world.said()
     return world.counts()
