@@ -107,6 +107,7 @@ def retry(
         return EXIT_DONE
     refuse_stand_ins(again.plan)
     click.echo(f"s2l: {_words(again)}", err=True)
+    ledger.save_grid(planned.registration())
     mark(again, ledger)
     options = RunOptions(
         store_url(store),
