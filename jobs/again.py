@@ -12,7 +12,7 @@ from jobs.demand import missing_nodes
 from jobs.errors import InputError
 from jobs.graph import ancestors
 from jobs.grid.messages import listed, unknown
-from jobs.ledger.failures import Failure, newest
+from jobs.ledger.failures import Failure, latest
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 
@@ -23,7 +23,7 @@ class Again:
 
     Attributes:
         plan: the grid's plan with the trials and pools that are taken up, and no others.
-        failures: the newest records of failed and blocked stages in it.
+        failures: the newest records of failed and blocked stages in it, taken up before or not.
     """
 
     plan: Plan
@@ -47,7 +47,7 @@ class Again:
 
 
 def select(plan: Plan, ledger: Ledger, only: AbstractSet[str], patterns: Sequence[str]) -> Again:
-    """The part of a plan that failed.
+    """The part of a plan that failed, and of it what an earlier retry took up and did not get done.
 
     Args:
         only: classes of failure; empty: all.
@@ -58,7 +58,7 @@ def select(plan: Plan, ledger: Ledger, only: AbstractSet[str], patterns: Sequenc
         InputError: a pattern names no axis, or fits no trial of the grid.
     """
     committed = {key for kind in {node.kind for node in plan.nodes()} for key in ledger.committed(kind)}
-    failures = newest(ledger.failures())
+    failures = latest(ledger.failures())  # also what a retry took up that was interrupted: its stages are not committed
     asked = {
         failure.key
         for failure in failures.values()

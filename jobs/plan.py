@@ -78,6 +78,10 @@ class Plan:
     document: dict[str, Any] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
+    def registration(self) -> dict[str, Any]:
+        """What a store keeps of a grid that is run, so that its stages can be reached; a JSON value."""
+        return {"grid": self.grid, "grid_key": self.grid_key, "axes": self.axes, "document": self.document}
+
     def leaves(self) -> list[Node]:
         """What the grid asks for: the trials' leaves and the pools, each as often as it is asked for."""
         return [*(leaf for trial in self.trials for leaf in trial.leaves()), *(pool.node for pool in self.pools)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from jobs.cli.options import grid_argument, json_option, open_ledger, profile_option, store_option
-from jobs.errors import EXIT_INTERRUPTED, InputError, OutOfReach
+from jobs.cli.streams import is_unread
+from jobs.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError, OutOfReach
 
 if TYPE_CHECKING:
     from jobs.runs.record import RunRecord
@@ -39,7 +41,9 @@ def attach(grid: str, profile: str | None, store: str | None, run_id: str | None
     record = next((found for found in reversed(records) if found.condition(at) in LIVE), records[-1])
     click.echo(f"s2l: run {record.run} of {record.grid}; Ctrl-C leaves it running", err=True)
     try:
-        last, dead = follow(runs, record, lambda line: click.echo(line, err=True), job_ended=lambda found: _job_ended(found, dashboard))
+        last, dead = follow(runs, record, _say, job_ended=lambda found: _job_ended(found, dashboard))
+    except BrokenPipeError:
+        return EXIT_DONE  # `2>&1 | head` has read enough
     except KeyboardInterrupt:
         click.echo(f"s2l: left; run {record.run} goes on. To end it: s2l cancel {grid}", err=True)
         return EXIT_INTERRUPTED
@@ -55,6 +59,12 @@ def attach(grid: str, profile: str | None, store: str | None, run_id: str | None
     else:
         click.echo(f"s2l: {last.words}", err=True)
     return last.exit_code or 0
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+    if is_unread(sys.stderr):
+        raise BrokenPipeError
 
 
 def _job_ended(record: RunRecord, dashboard: str | None) -> str | None:

@@ -26,6 +26,7 @@ from jobs.cli.retry import retry
 from jobs.cli.run import run
 from jobs.cli.services import down, up
 from jobs.cli.store import sync, verify
+from jobs.cli.streams import outlive_readers
 from jobs.errors import EXIT_INTERRUPTED, EXIT_OUT_OF_REACH, S2LError
 from jobs.secrets import scrub
 
@@ -60,9 +61,11 @@ def main() -> None:
     """The console script."""
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+    outlive_readers()
     try:
         code = s2l.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed from the start
+            sys.stdout.flush()
     except click.exceptions.Abort:
         code = _interrupted()
     except click.ClickException as error:
@@ -73,9 +76,9 @@ def main() -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         code = _interrupted()
-    except (BrokenPipeError, SystemExit):  # `| head` has read enough; where click prints, this is the one time it exits by itself
-        _abandon_stdout()
-        code = 0
+    except SystemExit as end:  # so click ends where any pipe broke: none that is read from us, they are outlived
+        click.echo(f"s2l: ended early: {'a connection broke' if isinstance(end.code, int) else end.code}", err=True)
+        code = end.code if isinstance(end.code, int) else 1
     except OSError as error:
         click.echo(f"s2l: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         _abandon_stdout()
@@ -87,7 +90,8 @@ def _end(code: int) -> NoReturn:
     """Leave with the code; at once where the mirror still hangs in a call, which would take Python's orderly end down with it."""
     mirror = sys.modules.get("jobs.tracker.mirror")  # not imported where nothing was mirrored: that would cost more than a plan
     if mirror is not None and any(thread.name == mirror.THREAD for thread in threading.enumerate()):
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 

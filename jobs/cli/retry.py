@@ -107,6 +107,7 @@ def retry(
         return EXIT_DONE
     refuse_stand_ins(again.plan)
     click.echo(f"s2l: {_words(again)}", err=True)
+    ledger.save_grid(planned.registration())
     mark(again, ledger)
     options = RunOptions(
         store_url(store),
@@ -119,9 +120,9 @@ def retry(
         micro_batch=changed.micro_batch,
         checkpoint_every_s=changed.checkpoint_every,
     )
-    own = Runs(ledger.store).begin(planned.grid, planned.grid_key)
+    own, shown = Runs(ledger.store).begin(planned.grid, planned.grid_key), asked_again(grid, profile, axes, store)
     uri = None if no_tracking else tracking_uri(tracking)
-    return drive_run(again.plan, ledger, options, own, tracking=uri, shown=asked_again(grid, profile), as_json=as_json, whole=planned)
+    return drive_run(again.plan, ledger, options, own, tracking=uri, shown=shown, as_json=as_json, whole=planned)
 
 
 def _sorted_out(sets: tuple[str, ...]) -> tuple[Changed, tuple[str, ...]]:

@@ -154,7 +154,7 @@ def run(
         store_url(store), workers, local, cluster, gpu_share, keep, gradient_checkpointing, limits, checkpoint_every_s=checkpoint_every
     )
     options = replace(options, gpu_memory=gpu_memory, processes=processes, device=device)
-    ledger.save_grid({"grid": planned.grid, "grid_key": planned.grid_key, "axes": planned.axes, "document": planned.document})
+    ledger.save_grid(planned.registration())
     if to is not None:
         click.echo(told(hand_over(planned, ledger, options, to, no_tracking=no_tracking, shown=shown), shown, store, as_json))
         return EXIT_DONE

@@ -82,11 +82,18 @@ class Both:
             reporter.close()
 
 
+class _Lasting(Console):
+    """A console whose reader may go away: rich would end the program then."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Terminal:
-    """A live picture on a terminal, plain lines in a log."""
+    """A live picture on a terminal, plain lines in a log. Where they can be written no more the run goes on without them."""
 
     def __init__(self, title: str, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or _Lasting(stderr=True, highlight=False)
         self._title = title
         self._clock = clock
         self._lock = threading.Lock()
@@ -101,8 +108,8 @@ class Terminal:
             self._total, self._done = total, 0
         self.note(f"{self._title}: {total} stages to run, {reused} already done")
         if total and self._console.is_terminal:
-            self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=4, transient=True)
-            self._live.start()
+            live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=4, transient=True)
+            self._live = live if self._show(live.start) else None
 
     def again(self, left: int) -> None:
         """A new round begins; more or fewer stages are left than was thought."""
@@ -139,11 +146,20 @@ class Terminal:
 
     def close(self) -> None:
         if self._live is not None:
-            self._live.stop()
+            self._show(self._live.stop)
             self._live = None
 
     def _print(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
+        self._show(lambda: self._console.print(Text(text), soft_wrap=True))
+
+    def _show(self, work: Callable[[], None]) -> bool:
+        """Whether it could be shown; after a full disk or a terminal that is gone nothing more is."""
+        try:
+            work()
+        except OSError:
+            self._console.quiet = True
+            return False
+        return True
 
     def _picture(self) -> Table:
         with self._lock:

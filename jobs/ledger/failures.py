@@ -101,11 +101,16 @@ class Failures:
 
 def newest(failures: Iterable[Failure]) -> dict[str, Failure]:
     """Key of a stage -> its newest failure, unless that was taken up again since."""
+    return {key: failure for key, failure in latest(failures).items() if not failure.tried_again}
+
+
+def latest(failures: Iterable[Failure]) -> dict[str, Failure]:
+    """Key of a stage -> its newest failure, also where that was taken up again since: whether anything came of it, the manifests say."""
     last: dict[str, Failure] = {}
     for failure in failures:
         if failure.key not in last or failure.attempt >= last[failure.key].attempt:
             last[failure.key] = failure
-    return {key: failure for key, failure in last.items() if not failure.tried_again}
+    return last
 
 
 def _bytes(failure: Failure) -> bytes:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from jobs.again import Again, select
 from jobs.cli.main import s2l
-from jobs.errors import InputError
+from jobs.errors import InputError, OutOfReach
 from jobs.execute import run as run_module
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
@@ -98,6 +99,9 @@ class World:
             return plain(plan, ledger, RunOptions(**vars(options) | {"stages": STAGES}), *more)
 
         monkeypatch.setattr(run_module, "run_plan", with_stages)
+        return self.retry(*args)
+
+    def retry(self, *args: str) -> Any:
         words = ["retry", str(self.folder / "nothing.yaml"), "--store", self.store, "--local", "--no-tracking", *args]
         return CliRunner().invoke(s2l, words, standalone_mode=False, catch_exceptions=False)
 
@@ -183,7 +187,37 @@ def test_an_interrupted_retry_leaves_its_trials_missing_and_nothing_lost(world: 
     mark(again, world.ledger)
     assert world.states()[world.trial("zorvik", 0).key] == "missing"
     assert len(world.ledger.failures()) == before
+    assert world.select(only=("oom",)).plan.trials == again.plan.trials
     assert world.run().counts() == {"done": 2, "failed": 2, "blocked": 2}, "a run tries all that is missing or failed"
+
+
+@pytest.mark.parametrize("ended", [OutOfReach("no Ray cluster answers"), KeyboardInterrupt()])
+def test_the_same_retry_goes_on_with_what_an_earlier_one_did_not_get_done(
+    world: World, monkeypatch: pytest.MonkeyPatch, ended: BaseException
+) -> None:
+    def end(*_: Any) -> RunResult:
+        raise ended
+
+    words = ("--only", "oom", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "run_plan", end)
+        with pytest.raises((OutOfReach, click.Abort)):
+            world.retry(*words)
+    assert world.states()[world.trial("zorvik", 0).key] == "missing"
+    world.errors = {world.shake("zorvik", 0).key: ValueError("now another")}
+    assert world.cli(*words, monkeypatch=monkeypatch).return_value == 3
+    assert json.loads(world.retry(*words).stdout)["trials"] == {"done": 0, "failed": 0, "blocked": 0}, "it failed anew, of another class"
+    assert trials(world.select()) == {("zorvik", 0), ("zorvik", 1), ("mellune", 0), ("mellune", 1)}
+    world.errors = {}
+    assert world.cli("--trials", "domain=zorvik", monkeypatch=monkeypatch).return_value == 0
+    assert trials(world.select()) == {("mellune", 0), ("mellune", 1)}
+
+
+def test_a_grid_that_is_only_retried_is_registered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.cli("--set", "seed=0", monkeypatch=monkeypatch)
+    (grid,) = world.ledger.grids()
+    part = expand(parse_grid(GRID.replace("[0, 1]", "[0]"), "nothing.yaml"))
+    assert (grid["grid"], grid["grid_key"]) == ("nothing", part.grid_key)
 
 
 def test_a_dry_run_says_what_would_run_and_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def answer(*args: str) -> Any:
 def done(ledger: Ledger, tmp_path: Path, *sets: str) -> Plan:
     """A plan of the grid `smoke` that is registered, and all of whose stages are committed, with something in them."""
     plan = expand(read_grid("smoke", sets))
-    ledger.save_grid({"grid": plan.grid, "grid_key": plan.grid_key, "axes": plan.axes, "document": plan.document})
+    ledger.save_grid(plan.registration())
     manifests: dict[str, Manifest] = {}
     for node in plan.nodes():
         parents = {parent.key: manifests[parent.key] for _, parent in node.parents}
