@@ -142,8 +142,14 @@ class S3Store:
         if self.size(to) is not None:
             raise AlreadyExists(f"the store {self.url} has {to} already")
         source = {"Bucket": self._bucket, "Key": self._key(name)}
+        tag = self._call(name, lambda: self._client.head_object(**source))["ETag"]
         self._call(name, lambda: self._client.copy(source, self._bucket, self._key(to), ExtraArgs=self._encrypted))
-        self.delete(name)
+        try:
+            self.delete(name, tag)
+        except Conflict:
+            if self.size(name) is not None:
+                self.delete(to)
+                raise NotFound(f"{name} in {self.url} was written over while it was moved") from None
 
     def delete(self, name: str, tag: str | None = None) -> None:
         condition: dict[str, Any] = {} if tag is None else {"IfMatch": tag}
