@@ -27,6 +27,7 @@ Notice = Callable[[str], None]
 T = TypeVar("T")
 _COMMIT_TRIES = 5
 _READ_TRIES = 3
+"""How often a payload that is wrong when it is read, and was made again by then, is read anew."""
 
 
 class Ledger:
