@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,3 +85,19 @@ class FailingStore:
         if lost:
             raise OutOfReach("told to lose the answer")
         return answer
+
+
+class Meanwhile(FailingStore):
+    """Just before the first call that is `call`, somebody else does something."""
+
+    def __init__(self, inner: ObjectStore, call: str, action: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self._call = call
+        self._action: Callable[[], object] | None = action
+
+    def _count(self, method: str, name: str) -> bool:
+        action = self._action
+        if action is not None and f"{method} {name}" == self._call:
+            self._action = None
+            action()
+        return super()._count(method, name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from jobs.errors import Conflict, NotFound
+from jobs.ledger.aside import Aside, slices
 from jobs.ledger.garbage import Category, Garbage
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
@@ -40,7 +40,7 @@ def collect(ledger: Ledger, garbage: Garbage, grids: Iterable[Registered], say: 
         spared.append("a grid was registered while garbage was looked for: stages and blobs stay; run gc again")
     else:
         _delete_stages(store, garbage, say)
-        _delete_blobs(store, garbage, say)
+        _delete_blobs(ledger, garbage, say)
     _delete_progress(store, garbage.found["progress"], say)
     for category in _PLAIN:
         _delete(store, category, garbage.found[category], say)
@@ -58,19 +58,34 @@ def _delete_stages(store: ObjectStore, garbage: Garbage, say: Say) -> None:
         _delete(store, category, [entry for entry in garbage.found[category] if not held & set(_keys_in(entry.name))], say)
 
 
-def _delete_blobs(store: ObjectStore, garbage: Garbage, say: Say) -> None:
-    """In sixteen parts; before each, manifests that are new are read, and blobs that were written again are told by their age."""
-    parts: dict[str, list[Entry]] = defaultdict(list)
-    for entry in [*garbage.found["stage_blobs"], *garbage.found["orphan_blobs"]]:
-        parts[entry.name.removeprefix(Paths.blobs)[0]].append(entry)
-    wanted: set[str] = set()
-    for _, entries in sorted(parts.items()):
-        new = [entry.name for entry in store.list(Paths.manifests) if entry.name not in garbage.seen]
-        wanted |= {Paths.blob(payload.sha256) for manifest in read_manifests(store, new)[0] for payload in manifest.payloads}
-        garbage.seen.update(new)
-        folders = {entry.name.rpartition("/")[0] + "/" for entry in entries}
-        old = {entry.name for folder in folders for entry in store.list(folder) if garbage.is_old(entry.modified)}
-        _delete(store, "stage_blobs", [entry for entry in entries if entry.name in old - wanted], say)
+def _delete_blobs(ledger: Ledger, garbage: Garbage, say: Say) -> None:
+    """In slices; before each, manifests that are new are read, and blobs that were written again are told by their age.
+
+    A stage that was spared or made again since counts as new. What a manifest names that came while a slice went is put back.
+    """
+    entries = [*garbage.found["stage_blobs"], *garbage.found["orphan_blobs"]]
+    garbage.seen -= set(garbage.found["stages"])
+    aside, wanted, done = Aside(ledger), set[str](), 0
+    try:
+        for part in slices(entries):
+            wanted |= _newly_named(ledger.store, garbage)
+            aside.settle(wanted)
+            folders = {entry.name.rpartition("/")[0] + "/" for entry in part}
+            old = {entry.name for folder in folders for entry in ledger.store.list(folder) if garbage.is_old(entry.modified)}
+            say(f"removing blobs {done + 1:,} to {done + len(part):,} of {len(entries):,}")
+            aside.take(entry for entry in part if entry.name in old - wanted)
+            done += len(part)
+    finally:
+        if aside:
+            aside.settle(wanted | _newly_named(ledger.store, garbage))
+
+
+def _newly_named(store: ObjectStore, garbage: Garbage) -> set[str]:
+    """Blobs of manifests that were not there, or were others, when they were looked at."""
+    new = {entry for entry in store.list(Paths.manifests) if entry not in garbage.seen}
+    manifests = read_manifests(store, [entry.name for entry in new])[0]
+    garbage.seen |= new
+    return {Paths.blob(payload.sha256) for manifest in manifests for payload in manifest.payloads}
 
 
 def _delete_progress(store: ObjectStore, entries: list[Entry], say: Say) -> None:

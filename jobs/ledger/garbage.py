@@ -55,7 +55,7 @@ class Garbage:
         unfinished: what killed writers left.
         kinds: how many of the stages are of which kind.
         kept: sentences for what could not be told, and stays.
-        seen: names of the manifests that were looked at.
+        seen: the manifests that were looked at.
     """
 
     now: float
@@ -64,7 +64,7 @@ class Garbage:
     unfinished: list[Unfinished] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     kept: list[str] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
+    seen: set[Entry] = field(default_factory=set)
 
     def sums(self) -> dict[Category, tuple[int, int]]:
         """Category -> (objects, bytes)."""
@@ -136,7 +136,7 @@ class _Look:
         """Manifests and failure records that no grid reaches, with all that what is kept was computed from."""
         entries = {entry.name: entry for entry in self.store.list(Paths.manifests)}
         manifests = self._read(list(entries))
-        self.result.seen = set(entries)
+        self.result.seen = set(entries.values())
         self.manifests = {manifest.key: manifest for manifest in manifests}
         own = (manifest for manifest in manifests if everything or self._stays(manifest.key, entries[_place(manifest)]))
         self.kept = self._with_parents(own)

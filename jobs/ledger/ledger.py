@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.errors import AlreadyExists, Corrupt, LedgerError, NotFound, OutOfReach
 from jobs.graph import Node, ancestors
+from jobs.ledger.blobs import Blobs
 from jobs.ledger.failures import Failure, Failures
 from jobs.ledger.leases import DEFAULT_TTL_S, Leases
 from jobs.ledger.manifest import Manifest, Parent, Payload, code_version, digest_of, parse_manifest, payloads_in, seeds_in
@@ -23,9 +24,10 @@ from jobs.store.probe import probe
 from jobs.store.protocol import ObjectStore
 
 Notice = Callable[[str], None]
+T = TypeVar("T")
 _COMMIT_TRIES = 5
-SMALL = 1 << 20
-"""Bytes up to which a blob is written without asking first whether it is there."""
+_READ_TRIES = 3
+"""How often a payload that is wrong when it is read, and was made again by then, is read anew."""
 
 
 class Ledger:
@@ -50,6 +52,7 @@ class Ledger:
         self.notice: Notice = notice or logging.getLogger("s2l").warning
         self.quarantine = Quarantine(store)
         self.leases = Leases(store, ttl=lease_ttl)
+        self._blobs = Blobs(store)
         self._adopted = adopted
         self._look_only = look_only
         self._failures = Failures(store, self.notice)
@@ -94,11 +97,11 @@ class Ledger:
             The winner's manifest: ours, or that of whoever was first.
         """
         ours = _manifest_of(node, payloads_in(folder), parents, made)
-        found = [payload for payload in ours.payloads if not self._put_blob(payload, folder / payload.name)]
+        found = [payload for payload in ours.payloads if not self._blobs.put(payload, folder / payload.name)]
         for _ in range(_COMMIT_TRIES):
             winner = self._create(ours) or self.manifest(ours.kind, ours.key)
             if winner is not None:
-                self._put_back(found, folder)
+                self._blobs.put_back(found, folder)
                 if winner is not ours:
                     self._adopt(ours, winner)
                 if checkpoints:
@@ -109,8 +112,8 @@ class Ledger:
         )
 
     def retire(self, manifest: Manifest, reason: str) -> None:
-        """Take a stage's manifest out of the ledger, into quarantine: it will be made again when asked for."""
-        self.quarantine.take(Paths.manifest(manifest.kind, manifest.key), reason, {"kind": manifest.kind, "key": manifest.key})
+        """Take a stage's manifest out of the ledger, into quarantine: it will be made again when asked for. One made since then stays."""
+        self.quarantine.take_stage(manifest, reason, {"kind": manifest.kind, "key": manifest.key})
 
     def stale(self, nodes: Iterable[Node]) -> list[Node]:
         """Committed stages that were computed from a parent's older make, and what hangs on them; parents before children.
@@ -137,9 +140,11 @@ class Ledger:
         for payload in manifest.payloads:
             target = into / payload.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not any(self._copy(payload, target) for _ in range(2)):  # a second look tells a bad wire from a bad store
+            try:
+                self._right(manifest, payload, partial(self._blobs.copy, payload, target))
+            except Corrupt:
                 target.unlink(missing_ok=True)
-                raise self._corrupt(manifest, payload)
+                raise
 
     def read(self, manifest: Manifest, name: str) -> bytes:
         """The verified bytes of one payload.
@@ -149,12 +154,7 @@ class Ledger:
             jobs.errors.Corrupt: missing or not what the manifest says; the stage is in quarantine now.
         """
         payload = manifest.payload(name)
-        for _ in range(2):
-            with contextlib.suppress(NotFound):
-                data = self.store.get(Paths.blob(payload.sha256)).data
-                if len(data) == payload.size and hashlib.sha256(data).hexdigest() == payload.sha256:
-                    return data
-        raise self._corrupt(manifest, payload)
+        return self._right(manifest, payload, partial(self._blobs.read, payload))
 
     # --- failures, grids, progress ---
 
@@ -204,43 +204,6 @@ class Ledger:
 
     # --- inside ---
 
-    def _put_blob(self, payload: Payload, path: Path) -> bool:
-        """Make sure that the blob is there, whole: one that lies there already may be what a failing disk left. False when it was there."""
-        if self._is_new(payload, path):
-            return True
-        name = Paths.blob(payload.sha256)
-        if self.store.size(name) == payload.size and self._is_whole(payload):
-            return False
-        self.store.put_file(name, path)
-        if payload.is_weights:
-            self.store.delete(Paths.dropped(payload.sha256))  # if it was dropped, it is here again, and may not get lost unseen
-        return True
-
-    def _put_back(self, found: Iterable[Payload], folder: Path) -> None:
-        """Blobs that lay there before the manifest named them: `gc` may have taken one as nobody's in between."""
-        for payload in found:
-            if self.store.size(Paths.blob(payload.sha256)) is None:
-                self.store.put_file(Paths.blob(payload.sha256), folder / payload.name)
-
-    def _is_new(self, payload: Payload, path: Path) -> bool:
-        """Write a small blob that is not there yet, in one call. Most are new; weights may have been dropped, which needs a look."""
-        if payload.size > SMALL or payload.is_weights:
-            return False
-        try:
-            self.store.create(Paths.blob(payload.sha256), path.read_bytes())
-        except AlreadyExists:
-            return False
-        return True
-
-    def _is_whole(self, payload: Payload) -> bool:
-        digest = hashlib.sha256()
-        try:
-            for chunk in self.store.chunks(Paths.blob(payload.sha256)):
-                digest.update(chunk)
-        except NotFound:
-            return False
-        return digest.hexdigest() == payload.sha256
-
     def _create(self, manifest: Manifest) -> Manifest | None:
         try:
             self.store.create(Paths.manifest(manifest.kind, manifest.key), manifest.to_bytes())
@@ -270,29 +233,30 @@ class Ledger:
         now = ((parent, self.manifest(parent.kind, parent.key)) for parent in manifest.parents)
         return any(current is not None and current.digest != parent.digest for parent, current in now)
 
-    def _copy(self, payload: Payload, target: Path) -> bool:
-        digest = hashlib.sha256()
-        try:
-            with target.open("wb") as file:
-                for chunk in self.store.chunks(Paths.blob(payload.sha256)):
-                    digest.update(chunk)
-                    file.write(chunk)
-                size = file.tell()
-        except NotFound:
-            return False
-        return size == payload.size and digest.hexdigest() == payload.sha256
+    def _right(self, manifest: Manifest, payload: Payload, look: Callable[[], T | None]) -> T:
+        """What a look at the payload finds, which is None when it is wrong. A second look tells a bad wire from a bad store."""
+        for _ in range(_READ_TRIES):
+            for _ in range(2):
+                found = look()
+                if found is not None:
+                    return found
+            error = self._put_away(manifest, payload)
+            if error is not None:
+                raise error
+        raise Corrupt(f"{manifest.kind} {manifest.key}: payload {payload.name!r} is whole in the store and arrives wrong each time")
 
-    def _corrupt(self, manifest: Manifest, payload: Payload) -> Corrupt:
-        """Move a stage whose payload is wrong out of the way; the error says which."""
+    def _put_away(self, manifest: Manifest, payload: Payload) -> Corrupt | None:
+        """Move a stage whose payload is wrong out of the way; the error says which. None when it was made again while we looked."""
         blob = Paths.blob(payload.sha256)
         what = self._missing_or_dropped(payload) if self.store.size(blob) is None else "is not what its manifest says"
         reason = f"{manifest.kind} {manifest.key}: payload {payload.name!r} {what}"
         if self._look_only:
             return Corrupt(f"{reason}; running the grid makes the stage again")
         facts = {"kind": manifest.kind, "key": manifest.key, "payload": payload.name}
-        if self.manifest(manifest.kind, manifest.key) == manifest:  # not made anew while we looked
-            self.quarantine.take(Paths.manifest(manifest.kind, manifest.key), reason, facts)
-        self.quarantine.take(blob, reason, facts)
+        self.quarantine.take_blob(payload.sha256, reason, facts)
+        if self.store.size(blob) == payload.size:
+            return None
+        self.quarantine.take_stage(manifest, reason, facts)
         return Corrupt(f"{reason}; the stage is in quarantine and will be made again")
 
     def _missing_or_dropped(self, payload: Payload) -> str:

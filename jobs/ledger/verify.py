@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 from jobs.errors import Corrupt, NotFound
+from jobs.ledger.blobs import sha256_of
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest, parse_manifest
 from jobs.ledger.paths import Paths
@@ -105,13 +107,18 @@ def read_manifests(store: ObjectStore, names: Iterable[str]) -> tuple[list[Manif
 
 
 def _read_manifest(store: ObjectStore, name: str) -> Manifest | Problem | None:
+    try:
+        return _judged(name, store.get(name).data)
+    except NotFound:
+        return None  # taken to quarantine while we look
+
+
+def _judged(name: str, data: bytes) -> Manifest | Problem:
     stage = Paths.stage_of(name)
     if stage is None:
         return Problem("", "", f"{name} is no manifest's name", name)
     try:
-        return parse_manifest(store.get(name).data, *stage)
-    except NotFound:
-        return None  # taken to quarantine while we look
+        return parse_manifest(data, *stage)
     except Corrupt as error:
         return Problem(*stage, str(error), name)
 
@@ -134,21 +141,41 @@ def _wrong(store: ObjectStore, sha256: str, sizes: dict[str, int]) -> str:
     name = Paths.blob(sha256)
     if name not in sizes:
         return "is missing from the store"
-    digest = hashlib.sha256()
-    try:
-        for chunk in store.chunks(name):
-            digest.update(chunk)
-    except NotFound:
+    found = sha256_of(store, name)
+    if found is None:
         return "is missing from the store"
-    return "" if digest.hexdigest() == sha256 else "is corrupt: its bytes have another sha256"
+    return "" if found == sha256 else "is corrupt: its bytes have another sha256"
 
 
 def _repair(ledger: Ledger, problems: Iterable[Problem]) -> None:
+    """By a second look at each: hours may have passed since the first, and whoever met it in between has repaired it."""
+    looked: set[str] = set()
     for problem in problems:
-        facts = {"kind": problem.kind, "key": problem.key}
-        ledger.quarantine.take(problem.where, problem.what, facts)
+        if not problem.where.startswith(Paths.blobs):
+            _put_away(ledger, problem.where, problem, lambda manifest: True)
+            continue
+        if problem.where not in looked:
+            looked.add(problem.where)
+            ledger.quarantine.take_blob(problem.where.rpartition("/")[2], problem.what, {"kind": problem.kind, "key": problem.key})
         if problem.kind:
-            ledger.quarantine.take(Paths.manifest(problem.kind, problem.key), problem.what, facts)
+            _put_away(ledger, Paths.manifest(problem.kind, problem.key), problem, partial(_is_whole, ledger.store, problem.where))
+
+
+def _put_away(ledger: Ledger, name: str, problem: Problem, is_right: Callable[[Manifest], bool]) -> None:
+    """Move what lies at a manifest's name out of the way, unless it is a manifest now, and right."""
+    with contextlib.suppress(NotFound):
+        data = ledger.store.get(name).data
+        found = _judged(name, data)
+        if isinstance(found, Problem) or not is_right(found):
+            ledger.quarantine.take(name, problem.what, {"kind": problem.kind, "key": problem.key}, seen=data)
+
+
+def _is_whole(store: ObjectStore, blob: str, manifest: Manifest) -> bool:
+    """Whether the manifest's payloads of that blob, whose bytes are known to be right if it is there, have its size, or were let go."""
+    sizes = {payload.size for payload in manifest.payloads if Paths.blob(payload.sha256) == blob}
+    found = store.size(blob)
+    dropped = found is None and store.size(Paths.dropped(blob.rpartition("/")[2])) is not None
+    return dropped or sizes <= {found}
 
 
 def _in_threads(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

@@ -104,7 +104,7 @@ class ObjectStore(Protocol):
         """Give the object another name, which must be free.
 
         Raises:
-            jobs.errors.NotFound: no object of that name.
+            jobs.errors.NotFound: no object of that name, or another one by now.
             jobs.errors.AlreadyExists: the new name is taken.
         """
         ...

@@ -23,11 +23,11 @@ from botocore.utils import parse_timestamp
 
 from jobs.errors import AlreadyExists, Conflict, InputError, NotFound, OutOfReach
 from jobs.store.protocol import Entry, Stored, Unfinished, checked_name, checked_prefix
+from jobs.store.s3_encryption import encryption
 
 T = TypeVar("T")
 _CHUNK = 1 << 20
 _TRIES = 6
-_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _LOST = {"412", "PreconditionFailed"}
 _AGAIN = {
@@ -70,7 +70,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._client: Any = _client()
-        self._encrypted = _encryption()
+        self._encrypted = encryption()
         self._reached = False
 
     def get(self, name: str) -> Stored:
@@ -142,8 +142,14 @@ class S3Store:
         if self.size(to) is not None:
             raise AlreadyExists(f"the store {self.url} has {to} already")
         source = {"Bucket": self._bucket, "Key": self._key(name)}
+        tag = self._call(name, lambda: self._client.head_object(**source))["ETag"]
         self._call(name, lambda: self._client.copy(source, self._bucket, self._key(to), ExtraArgs=self._encrypted))
-        self.delete(name)
+        try:
+            self.delete(name, tag)
+        except Conflict:
+            if self.size(name) is not None:
+                self.delete(to)
+                raise NotFound(f"{name} in {self.url} was written over while it was moved") from None
 
     def delete(self, name: str, tag: str | None = None) -> None:
         condition: dict[str, Any] = {} if tag is None else {"IfMatch": tag}
@@ -270,21 +276,6 @@ def _time(value: Any) -> datetime:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return parse_timestamp(value)
-
-
-def _encryption() -> dict[str, str]:
-    """What a write asks of the server; nothing leaves it to the bucket's own default.
-
-    Raises:
-        jobs.errors.InputError: an unknown kind.
-    """
-    kind, key = os.environ.get("S2L_S3_SSE", ""), os.environ.get("S2L_S3_SSE_KMS_KEY_ID", "")
-    if kind not in ("", *_ENCRYPTIONS):
-        raise InputError(f"S2L_S3_SSE is {kind!r}; expected {' or '.join(_ENCRYPTIONS)}, or unset to leave it to the bucket")
-    if key and not kind.startswith("aws:kms"):
-        raise InputError(f"S2L_S3_SSE_KMS_KEY_ID is set, and S2L_S3_SSE is {kind!r}; a key of KMS goes with aws:kms")
-    asked = {"ServerSideEncryption": kind} if kind else {}
-    return asked | ({"SSEKMSKeyId": key} if key else {})
 
 
 def _code(error: ClientError) -> tuple[str, str]:

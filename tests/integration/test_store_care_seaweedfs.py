@@ -12,6 +12,7 @@ import pytest
 
 from cluster.services import seaweedfs
 from cluster.services.seaweedfs import SeaweedFS
+from jobs.errors import NotFound
 from jobs.ledger.collect import collect
 from jobs.ledger.garbage import DAY_S, garbage
 from jobs.ledger.ledger import Ledger
@@ -21,6 +22,7 @@ from jobs.store.key import new_key
 from jobs.store.open import open_bare, open_store
 from jobs.store.probe import clock_of
 from jobs.store.protocol import KeepsUnfinished, ObjectStore
+from tests.failing_store import Meanwhile
 from tests.ledger_cases import blind, chain, leave
 from tests.store_contract import StoreContract
 
@@ -113,6 +115,40 @@ def test_a_bucket_is_collected_and_what_stays_is_whole(
     assert {entry.name for entry in ledger.store.list("")} == {Paths.manifest(*data.id), Paths.blob(manifest.payloads[0].sha256)}
     assert verify(ledger) == []
     assert ("encryption.json" in {entry.name for entry in open_bare(url).list("")}) == encrypted
+
+
+def test_a_large_file_that_a_commit_relied_on_while_it_went_is_put_back(store: ObjectStore, tmp_path: Path) -> None:
+    """In parts, as a bucket takes it: its tag is no digest of its bytes."""
+    ledger, (data, _, _) = Ledger(store), chain()
+    made = {
+        "parents": {data.key: ledger.commit(data, leave(tmp_path, "data", {"images.parquet": b"images"}), parents={}, made={})},
+        "made": {},
+    }
+    files = [leave(tmp_path, f"blind-{seed}", {"large.bin": os.urandom(9 * 1024 * 1024)}) for seed in range(2)]
+    first, _ = [ledger.commit(blind(seed, data), folder, **made) for seed, folder in enumerate(files)]  # type: ignore[arg-type]
+    found, name = garbage(ledger, {data.key}, now=clock_of(store) + 2 * DAY_S), Paths.blob(first.payloads[0].sha256)
+    assert found.sums()["stage_blobs"] == (2, 18 * 1024 * 1024)
+    meanwhile = Meanwhile(store, f"move {name}", lambda: ledger.commit(blind(2, data), files[0], **made))  # type: ignore[arg-type]
+    collect(Ledger(meanwhile), found, [])
+    assert [entry.name for entry in store.list("blobs/") if entry.size > 100] == [name]
+    assert list(store.list("quarantine/")) == []
+    assert verify(ledger) == []
+
+
+def test_what_is_written_over_while_it_moves_stays(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Any = open_bare(url)
+    store.create("a", b"old")
+    copy = store._client.copy
+
+    def copy_and_write_over(*asked: Any, **more: Any) -> None:
+        copy(*asked, **more)
+        store.put_file("a", leave(tmp_path, "files", {"f": b"new"}) / "f")
+
+    monkeypatch.setattr(store._client, "copy", copy_and_write_over)
+    with pytest.raises(NotFound, match="was written over while it was moved"):
+        store.move("a", "q/a/1")
+    assert [entry.name for entry in store.list("")] == ["a"]
+    assert store.get("a").data == b"new"
 
 
 def test_what_a_bucket_dates_is_told_by_its_own_clock(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import OutOfReach
+from jobs.ledger.blobs import SMALL
 from jobs.ledger.collect import collect
 from jobs.ledger.garbage import Garbage, garbage
 from jobs.ledger.ledger import Ledger
@@ -59,8 +60,12 @@ def calls_of_a_whole_collection(tmp_path: Path) -> int:
     return len(counting.calls)
 
 
+@pytest.mark.parametrize("small", [SMALL, 0], ids=["small files", "large files"])
 @pytest.mark.parametrize("lost_answer", [False, True])
-def test_a_collector_that_dies_at_any_call_leaves_whole_stages_and_the_next_one_ends_its_work(tmp_path: Path, lost_answer: bool) -> None:
+def test_a_collector_that_dies_at_any_call_leaves_whole_stages_and_the_next_one_ends_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost_answer: bool, small: int
+) -> None:
+    monkeypatch.setattr("jobs.ledger.aside.SMALL", small)
     for call in range(1, calls_of_a_whole_collection(tmp_path / "whole") + 1):
         case = DirtyCase(tmp_path / str(call))
         failing = FailingStore(case.ledger.store, fail_at=call, lost_answer=lost_answer)

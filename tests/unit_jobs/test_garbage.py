@@ -265,7 +265,7 @@ def test_a_grid_that_is_registered_meanwhile_keeps_stages_and_blobs(case: AgedCa
     assert set(stages(case.data)) | {case.blob("one")} <= case.names()
 
 
-def test_a_stage_that_somebody_takes_meanwhile_stays_with_its_checkpoints(case: AgedCase) -> None:
+def test_a_stage_that_somebody_takes_meanwhile_stays_with_its_files_and_checkpoints(case: AgedCase) -> None:
     case.commit(case.data, "one")
     case.ledger.progress(case.score.key, 1).save(case.folder("progress"))
     case.age(10)
@@ -273,9 +273,10 @@ def test_a_stage_that_somebody_takes_meanwhile_stays_with_its_checkpoints(case: 
     assert found.sums()["progress"][0] == 3
     for key in (case.data.key, case.score.key):
         assert case.ledger.leases.take(key) is not None
-    before = case.names() - {case.blob("one")}
+    before = case.names()
     case.collect(found)
     assert before <= case.names()
+    assert verify(case.ledger) == []
 
 
 def test_a_blob_that_a_new_stage_has_named_meanwhile_stays(case: AgedCase) -> None:
