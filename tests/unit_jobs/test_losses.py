@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
 from jobs.execute.board import BoardReader, News, Place, Story
 from jobs.execute.losses import SETTLE_S, Losses, Verdict
@@ -143,7 +146,7 @@ class Reader(BoardReader):
         self.ended.append(place.pid)
         return "stacks"
 
-    def collect(self) -> None:
+    def collect(self, wait_s: float = 0.0) -> None:
         for news in self.coming:
             for run, one in news.items():
                 self._note(run, one)
@@ -207,3 +210,78 @@ def test_the_outcome_of_a_worker_that_left_is_kept_in_its_story() -> None:
     story = reader.story("u")
     assert story is not None
     assert story.left == "{}"
+
+
+def test_a_process_that_begins_another_unit_has_ended_the_one_before_even_if_that_was_not_heard() -> None:
+    reader = Reader()
+    reader.hear("r", News(begun=("u", PLACE)))
+    reader.hear("elsewhere", News(begun=("w", replace(PLACE, holder="another process of that id"))))
+    reader.now = 50.0
+    reader.hear("s", News(begun=("v", PLACE)))
+    reader.now = 100.0
+    reader.hear("s", News(said={"k": (0.5, "half")}, last="k"))
+    reader.hear("elsewhere", News(said={"k": (0.5, "half")}, last="k"))
+    reader.look()
+    assert reader.ended == [], "the process was ended for what it had done long ago"
+    assert (reader.story("u"), reader.story("v") is None, reader.story("w") is None) == (None, False, False)
+
+
+class Board:
+    """A board that gives each piece of news away once, however late it answers; stands in for the actor and for `ray.get`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kept: dict[str, News] = {}
+        self.slow, self.broken = 0, False
+        self.news = SimpleNamespace(remote=self.give_away)
+        monkeypatch.setattr("ray.get", self.answer)
+        self.reader = BoardReader(self, lambda *news: None, hung_after_s=60.0, end_worker=str, say=print)
+
+    def give_away(self) -> dict[str, News]:
+        given, self.kept = self.kept, {}
+        return given
+
+    def answer(self, asked: dict[str, News], timeout: float) -> dict[str, News]:
+        if self.broken:
+            raise RuntimeError("the actor is gone")
+        if self.slow:
+            self.slow -= 1
+            raise GetTimeoutError
+        return asked
+
+    def hear(self, news: News) -> None:
+        """What a reader does round after round."""
+        self.kept["r"] = news
+        with contextlib.suppress(GetTimeoutError):
+            self.reader.collect()
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_news_that_come_too_late_are_heard_all_the_same(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
+    board = Board(monkeypatch)
+    board.slow = rounds
+    board.hear(News(begun=("u", PLACE)))
+    for number in range(rounds):
+        board.hear(News(said={"k": (0.1, f"step {number}")}, last="k"))
+    board.slow = 1
+    board.hear(News(left="{}"))
+    story = board.reader.story("u")
+    assert story is not None, "a unit that hangs from now on would never be noticed"
+    assert (story.words, story.left) == (f"step {rounds - 1}", "{}"), "a notice would be counted as a death"
+
+
+def test_an_end_that_is_heard_late_ends_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(monkeypatch)
+    board.hear(News(begun=("u", PLACE)))
+    board.slow = 1
+    board.hear(News(ended=True))
+    assert board.reader.story("u") is None
+
+
+def test_an_answer_that_will_not_come_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(monkeypatch)
+    board.broken = True
+    with pytest.raises(RuntimeError):
+        board.hear(News(begun=("u", PLACE)))
+    board.broken = False
+    board.hear(News(begun=("v", PLACE)))
+    assert board.reader.story("v") is not None
