@@ -13,6 +13,7 @@ from ray.tune import Trainable
 
 from jobs.execute.board import is_open
 from jobs.execute.order import WorkOrder
+from jobs.worker.failures import WorkerOver
 from jobs.worker.leaving import Notice, leave, place_here, stacks_on_request
 from jobs.worker.stage_runner import Worker, run_order
 
@@ -40,6 +41,7 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
         if _WORKER is None:
             shape = {name: config[name] for name in ("gpu_share", "processes") if name in config}
             _WORKER = make_worker(dict(self.settings) | shape)
+            _WORKER.own_process = True
             if shape.get("processes", 1) > 1:
                 _WORKER.team = Team(dict(self.settings) | shape)
             _NOTICE = Notice(_WORKER)
@@ -59,7 +61,11 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
         order, run = WorkOrder.model_validate_json(self._order), uuid.uuid4().hex
         _NOTICE.busy = True
         self._tell_board("begin", run, order.unit, place_here(_STACKS))
-        outcome = run_order(order, _WORKER, lambda *news: self._tell_board("tell", run, *news))
+        try:
+            outcome = run_order(order, _WORKER, lambda *news: self._tell_board("tell", run, *news))
+        except WorkerOver:  # Tune ends the actor
+            is_open(self._board)  # it answers when it has heard all that was said before
+            raise
         if _WORKER.leaving.is_set():
             outcome = replace(outcome, preempted=True)
         if outcome.preempted:  # the driver learns it from the board: this process will not be here to answer

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.worker.leaving import EXIT_PREEMPTED
 from tests.s2l_process import ROOT, wait_for
-from tests.unruly.shake import STEPS
+from tests.unruly.shake import STEPS, tries
 from tests.unruly_runs import Unruly
 
 pytestmark = pytest.mark.cluster
@@ -46,6 +46,22 @@ def test_the_poisonous_and_the_hung_are_given_up_by_name_and_all_others_finish(t
     assert [one["micro_batch"] for one in world.tries(hungry)] == [None, None, 2]
     made = [manifest.made for key in world.ledger.committed("shake") if (manifest := world.ledger.manifest("shake", key))]
     assert [facts.get("micro_batch") for facts in made if "micro_batch" in facts] == [2]
+
+
+def test_a_process_that_a_gpu_fault_has_spoiled_ends_and_takes_no_other_unit_with_it(tmp_path: Path) -> None:
+    once, always, *good = range(5)
+    world = Unruly(tmp_path)
+    world.prepare({once: ["spoil", "good"], always: ["spoil"]} | {seed: ["good"] for seed in good}, {"preempted": {"tries": 2}})
+    assert world.run(workers=1) == {"done": 4, "failed": 1, "blocked": 0}, world.said()
+    assert [len(world.tries(seed)) for seed in range(5)] == [2, 2, 1, 1, 1]
+    made = tries(tmp_path)  # in the order of their beginning
+    spoiled = [number for number, one in enumerate(made) if one["how"] == "spoil"]
+    assert len(spoiled) == 3
+    for number in spoiled:
+        assert made[number]["pid"] not in [one["pid"] for one in made[number + 1 :]], "a spoiled process was given another unit"
+    (failure,) = world.failures()
+    assert (failure.kind, failure.error_class, failure.tries) == ("shake", "preempted", 2)
+    assert "the last that was seen: 'CUDA error: an illegal memory access was encountered; starting again" in failure.message
 
 
 def test_a_worker_that_is_told_to_leave_keeps_a_checkpoint_and_its_unit_goes_on_elsewhere_uncounted(tmp_path: Path) -> None:

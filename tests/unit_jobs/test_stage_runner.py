@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from jobs.errors import OutOfReach
 from jobs.execute.order import WorkOrder
@@ -24,6 +25,7 @@ from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, BlindStage, ChoiceStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage
 from jobs.states import trial_state
 from jobs.store.open import open_store
+from jobs.worker.failures import WorkerOver
 from jobs.worker.stage_runner import Worker, run_order
 from jobs.worker.warm import Scratch
 from s2l_core.specs.adapters import DenseAdapter
@@ -286,6 +288,30 @@ def test_of_scores_made_together_one_that_cannot_work_takes_none_with_it(
     assert set(outcome.ran) == {data.key, base.key, good.key}
     assert outcome.failed == {bad.key: ("configuration", "no such timestep")}
     assert [failure.key for failure in worker.ledger.failures()] == [bad.key]
+
+
+# --- faults of a GPU ---
+
+FAULT = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported at some other API call"
+
+
+def test_a_fault_of_the_gpu_ends_the_process_and_is_the_last_that_is_heard_of_it(worker: Worker, stages: Stages) -> None:
+    worker.own_process = True
+    data, blind = two_stages()
+    stages.set("blind", fail(torch.AcceleratorError(FAULT)))
+    said: list[str] = []
+    order = WorkOrder.of(Unit("u", "prepare", (data, blind), frozenset()), {})
+    with pytest.raises(WorkerOver, match="illegal memory access"):
+        run_order(order, worker, lambda key, fraction, words: said.append(words))
+    assert said[-1].startswith("CUDA error: an illegal memory access was encountered; starting again")
+    assert (worker.ledger.failures(), worker.ledger.leases.held()) == ([], {})
+    assert worker.ledger.committed("data") == {data.key}
+
+
+def test_a_fault_of_the_gpu_in_the_drivers_own_process_is_a_failure_of_the_stage(worker: Worker, stages: Stages) -> None:
+    data, _ = two_stages()
+    stages.set("data", fail(torch.AcceleratorError(FAULT)))
+    assert run(worker, data).failed == {data.key: ("unknown", FAULT.splitlines()[0])}
 
 
 # --- outages, notices, smaller pieces ---
