@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import errno
 import re
+import socket
+import traceback
+from dataclasses import asdict
+from typing import Any
 
 from jobs.errors import Corrupt, InputError, OutOfReach
+from jobs.execute.losses import Verdict
+from jobs.execute.queue import Outcome
 from jobs.ledger.failures import ErrorClass
+from jobs.secrets import scrub
 
 _TRANSIENT_ERRNO = {errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.EAGAIN, errno.EIO, errno.ENOSPC, errno.ESTALE}
 _NO_MEMORY = re.compile(r"[Cc]an(?:'t|not) allocate memory|CUDA(?: driver)?(?: error:)? out of memory|_STATUS_ALLOC_FAILED")
@@ -45,3 +52,22 @@ def spoils_process(error: BaseException) -> bool:
     call of the process with that error."""
     text = str(error)
     return isinstance(error, RuntimeError) and classify(error) != "oom" and bool(_GPU_FAULT.search(text)) and not _REFUSED.search(text)
+
+
+def verdict_on(error: Exception, stage: str = "") -> dict[str, Any]:
+    """What a worker tells the driver of an error outside of its stages, for a record like any other; free of this host's secrets."""
+    trace = scrub("".join(traceback.format_exception(error)))
+    return asdict(Verdict(classify(error), _text(error), stage, socket.gethostname(), trace))
+
+
+def not_made(error: Exception) -> Outcome:
+    """What became of a unit whose worker could not be made."""
+    if isinstance(error, InputError):
+        return Outcome(wrong=f"a worker on {socket.gethostname()} cannot begin: {_text(error)}")
+    if isinstance(error, OutOfReach):
+        return Outcome(unreached=_text(error))
+    return Outcome(broken=verdict_on(error))
+
+
+def _text(error: Exception) -> str:
+    return scrub(str(error).strip() or type(error).__name__)

@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs.store.key import new_key
 from jobs.worker.leaving import EXIT_PREEMPTED
-from tests.s2l_process import ROOT, wait_for
+from tests.ray_head import ray_head
+from tests.s2l_process import ROOT, Home, chaos_grid, wait_for
 from tests.unruly.shake import STEPS, tries
 from tests.unruly_runs import Unruly
 
@@ -62,6 +64,38 @@ def test_a_process_that_a_gpu_fault_has_spoiled_ends_and_takes_no_other_unit_wit
     (failure,) = world.failures()
     assert (failure.kind, failure.error_class, failure.tries) == ("shake", "preempted", 2)
     assert "the last that was seen: 'CUDA error: an illegal memory access was encountered; starting again" in failure.message
+
+
+def test_what_a_worker_fails_of_outside_of_its_stages_is_recorded_like_any_failure_and_costs_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
+    world = Unruly(tmp_path)
+    world.prepare({0: ["good"], 1: ["good"]}, {})
+    (tmp_path / "lacking").touch()
+    assert world.run() == {"done": 0, "failed": 2, "blocked": 0}, world.said()
+    assert "a worker was lost" not in world.said()
+    failures = world.failures()
+    assert [(failure.kind, failure.error_class, failure.tries) for failure in failures] == [("shake", "unknown", 4)] * 2
+    for failure in failures:
+        assert failure.message == "libgpu.so.12: cannot open shared object file; its key was ***"
+        assert "in whole_batch" in failure.traceback
+    assert "planted" not in world.said() + "".join(failure.model_dump_json() for failure in failures)
+    (tmp_path / "lacking").unlink()
+    assert world.run() == {"done": 2, "failed": 0, "blocked": 0}, world.said()
+
+
+def test_a_worker_that_cannot_be_made_of_the_users_input_ends_the_run_with_the_sentence_that_it_would_say_here(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    chaos_grid(tmp_path)
+    with ray_head(home.environment()) as head:  # its nodes have no key, the driver has
+        keyed = home.environment() | head.variables() | {"S2L_ENCRYPTION_KEY": new_key()}
+        command = home.command("run", "chaos.yaml", "--no-tracking", "--address", head.gcs)
+        done = subprocess.run(command, cwd=tmp_path, env=keyed, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "cannot begin: the store" in done.stderr
+    assert "and no key is set; set S2L_ENCRYPTION_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_worker_that_is_told_to_leave_keeps_a_checkpoint_and_its_unit_goes_on_elsewhere_uncounted(tmp_path: Path) -> None:

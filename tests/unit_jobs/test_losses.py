@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from ray.exceptions import GetTimeoutError
 
+from jobs.errors import InputError
+from jobs.execute.backends import RayBackend
 from jobs.execute.board import BoardReader, News, Place, Story
+from jobs.execute.judged import judged
 from jobs.execute.losses import SETTLE_S, Losses, Verdict
+from jobs.execute.queue import Outcome
 from jobs.execute.units import Unit
 from jobs.graph import Graph
+from jobs.ledger.failures import ErrorClass
 from jobs.policy import Hung, Preempted, RetryPolicy
 from jobs.stages.specs import DataStage, DrawnFaces
+
+if TYPE_CHECKING:
+    from jobs.execute.backends import Running
+    from jobs.worker.warm import Scratch
 
 UNIT = Unit("u", "cell", (Graph().add(DataStage(source=DrawnFaces(identity="nobody"))),), frozenset())
 STAGE = UNIT.nodes[0].key
@@ -119,6 +131,70 @@ def test_workers_that_do_not_reach_the_store_which_the_driver_reaches_are_given_
     assert found[2] is not None
     assert (found[2].error_class, found[2].tries) == ("transient", 3)
     assert "no route" in found[2].message
+
+
+# --- workers that live, and could not do it ---
+
+
+class Run:
+    """What a driver's run does about a unit, and what it says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.given_up: list[Verdict] = []
+
+    def tell(self, text: str) -> None:
+        self.said.append(text)
+
+    def reach_store(self) -> None:
+        """It answers."""
+
+    def give_up(self, unit: Unit, verdict: Verdict) -> Outcome:
+        self.given_up.append(verdict)
+        return Outcome(failed={STAGE: (verdict.error_class, verdict.message)})
+
+    def judge(self, world: World, outcome: Outcome) -> Outcome | None:
+        return judged(cast("Running", self), world.losses, UNIT, outcome)
+
+
+def broken(error_class: ErrorClass, message: str) -> Outcome:
+    return Outcome(broken=asdict(Verdict(error_class, message, STAGE, "host-a", "Traceback ...")), ran=("before",), notes=("a note",))
+
+
+def test_an_error_outside_of_the_stages_that_may_pass_is_tried_as_often_as_a_lost_worker_and_recorded_as_what_it_is(world: World) -> None:
+    run = Run()
+    found = [run.judge(world, broken("unknown", "no driver\nof that name")) for _ in range(3)]
+    assert [one.preempted for one in found if one is not None] == [True, True, False]
+    last = found[-1]
+    assert last is not None
+    assert (last.failed, last.ran, last.notes) == ({STAGE: ("unknown", "no driver")}, ("before",), ("a note",))
+    assert run.given_up == [Verdict("unknown", "no driver\nof that name", STAGE, "host-a", "Traceback ...", tries=3)]
+    assert run.said == ["a worker on host-a failed outside of its stages; its unit begins again: unknown: no driver"] * 2
+
+
+def test_an_error_outside_of_the_stages_that_cannot_pass_is_recorded_at_once(world: World) -> None:
+    outcome = Run().judge(world, broken("configuration", "written by a newer S2L"))
+    assert outcome is not None
+    assert (outcome.failed, outcome.is_open) == ({STAGE: ("configuration", "written by a newer S2L")}, False)
+
+
+def test_input_of_which_no_worker_can_be_made_ends_the_run(world: World) -> None:
+    with pytest.raises(InputError, match="no key is set"):
+        Run().judge(world, Outcome(wrong="a worker on host-a cannot begin: no key is set"))
+
+
+def test_a_driver_learns_from_the_board_why_a_worker_could_not_be_made() -> None:
+    said: list[str] = []
+    run = SimpleNamespace(policy=RetryPolicy(), halved={}, tell=said.append)
+    backend = RayBackend(cast("Running", run), cast("Scratch", None), ExitStack(), slots=1, gpus=0.0)
+    reader = Reader()
+    reader.hear("r", News(begun=("u", PLACE), left=json.dumps(asdict(Outcome(wrong="no key is set")))))
+    with pytest.raises(InputError, match="no key is set"):
+        backend._lost(UNIT, None, reader)
+    reader.hear("r", News(begun=("u", PLACE), left=json.dumps(asdict(broken("unknown", "no driver")))))
+    outcome = backend._lost(UNIT, None, reader)
+    assert outcome is not None
+    assert (outcome.preempted, len(said)) == (True, 1)
 
 
 # --- the stories ---
