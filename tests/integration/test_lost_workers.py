@@ -76,7 +76,7 @@ def test_what_a_worker_fails_of_outside_of_its_stages_is_recorded_like_any_failu
     assert world.run() == {"done": 0, "failed": 2, "blocked": 0}, world.said()
     assert "a worker was lost" not in world.said()
     failures = world.failures()
-    assert [(failure.kind, failure.error_class, failure.tries) for failure in failures] == [("shake", "unknown", 4)] * 2
+    assert [(failure.kind, failure.error_class, failure.tries) for failure in failures] == [("metrics", "unknown", 4)] * 2
     for failure in failures:
         assert failure.message == "libgpu.so.12: cannot open shared object file; its key was ***"
         assert "in whole_batch" in failure.traceback

@@ -1,6 +1,6 @@
 """A shake that behaves as `$UNRULY/plan.json` says: {seed: [behaviour of the first try, of the second, ...]}; the last one stays.
 
-Every try leaves a line of JSON in `$UNRULY/tries`. Where there is a file `$UNRULY/lacking`, the host lacks what the stage needs.
+Every try leaves a line of JSON in `$UNRULY/tries`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from jobs.stages.contract import StageJob
 
 RESUMES = True
 STEPS = 60
-
-if Path(os.environ.get("UNRULY", "/nowhere"), "lacking").exists():
-    raise ImportError("libgpu.so.12: cannot open shared object file; its key was planted-secret")
 
 
 def run(job: StageJob) -> None:
