@@ -49,6 +49,7 @@ def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
         if not worker.own_process or isinstance(error, WorkerOver):
             raise
         if spoils_process(error):
+            say(at, 0.0, f"{first_line(error)}; starting again in another process")
             raise WorkerOver(first_line(error)) from error
         broken = verdict_on(error, at)
     finally:

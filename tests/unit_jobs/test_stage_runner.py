@@ -308,6 +308,16 @@ def test_a_fault_of_the_gpu_ends_the_process_and_is_the_last_that_is_heard_of_it
     assert worker.ledger.committed("data") == {data.key}
 
 
+def test_a_fault_of_the_gpu_outside_of_the_stages_ends_the_process_too(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker.own_process = True
+    data, _ = two_stages()
+    monkeypatch.setattr(worker.leases, "take", lambda key: (_ for _ in ()).throw(torch.AcceleratorError(FAULT)))
+    said: list[str] = []
+    with pytest.raises(WorkerOver):
+        run_order(WorkOrder.of(Unit("u", "prepare", (data,), frozenset()), {}), worker, lambda key, fraction, words: said.append(words))
+    assert said == ["CUDA error: an illegal memory access was encountered; starting again in another process"]
+
+
 def test_a_fault_of_the_gpu_in_the_drivers_own_process_is_a_failure_of_the_stage(worker: Worker, stages: Stages) -> None:
     data, _ = two_stages()
     stages.set("data", fail(torch.AcceleratorError(FAULT)))
