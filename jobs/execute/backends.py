@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import OutOfReach, StoreLost
+from jobs.execute.judged import judged
 from jobs.execute.limits import Gate
 from jobs.execute.losses import Losses, Verdict
 from jobs.execute.options import RunOptions
@@ -176,16 +177,16 @@ class RayBackend(LocalBackend):
             self._run.tell(f"no node has a CPU to give; waiting for one that has room for {in_words(largest)}")
 
     def _lost(self, unit: Unit, outcome: Outcome | None, reader: BoardReader) -> Outcome | None:
-        """What became of a unit whose worker is gone, or does not reach the store; None when it is to begin again."""
+        """What became of a unit whose worker is gone, or could not do it; None when it is to begin again."""
         if outcome is not None:
-            self._run.reach_store()  # ends the run where the driver does not reach it either
-            verdict = self._losses.unreached(unit, outcome.unreached)
-            self._run.tell(f"a worker does not reach the store: {outcome.unreached}")
-            return None if verdict is None else self._run.give_up(unit, verdict)
+            return judged(self._run, self._losses, unit, outcome)
         story = reader.story(unit.id)
         if story is not None and story.left:
+            outcome = Outcome(**json.loads(story.left))
+            if not outcome.preempted:
+                return judged(self._run, self._losses, unit, outcome)
             self._run.tell(f"the worker {story.place.pid} on {story.place.host} was told to leave; its unit goes on elsewhere")
-            return Outcome(**json.loads(story.left))
+            return outcome
         verdict = self._losses.lost(unit, story)
         if verdict is not None:
             return self._run.give_up(unit, verdict)

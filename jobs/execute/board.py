@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NEWS_EVERY_S, NEWS_WAIT_S = 0.5, 5.0
+LAST_NEWS_WAIT_S = 30.0
+"""How long the board may take to say what a lost worker said last: whether it was told to leave decides whether its loss counts."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a unit runs.
+    """Where a unit runs: the same value for all units of one process, and for no other process.
 
     Attributes:
         node: Ray's name of the node.
@@ -146,6 +148,7 @@ class BoardReader(threading.Thread):
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._complained = False
+        self._asked: Any = None  # news that the board gave away and that did not arrive yet: it has them no more
 
     def run(self) -> None:
         while not self._stopping.wait(NEWS_EVERY_S):
@@ -159,19 +162,37 @@ class BoardReader(threading.Thread):
                     self._complained = True
                     print(f"progress is not shown: {error}", file=sys.stderr)
 
-    def collect(self) -> None:
-        """Take what the board has."""
-        import ray
+    def collect(self, wait_s: float = NEWS_WAIT_S) -> None:
+        """Take what the board has, and first what it was asked for before and was too slow to answer.
 
+        Raises:
+            Exception: it does not answer in time, or at all.
+        """
         with self._lock:
-            news = ray.get(self._board.news.remote(), timeout=NEWS_WAIT_S)
-            for run, one in news.items():
-                self._note(run, one)
+            if self._asked is not None:
+                self._take(wait_s)
+            self._asked = self._board.news.remote()
+            self._take(wait_s)
+
+    def _take(self, wait_s: float) -> None:
+        import ray
+        from ray.exceptions import GetTimeoutError
+
+        try:
+            news = ray.get(self._asked, timeout=wait_s)
+        except GetTimeoutError:
+            raise
+        except Exception:  # this answer will not come
+            self._asked = None
+            raise
+        self._asked = None
+        for run, one in news.items():
+            self._note(run, one)
 
     def story(self, unit: str) -> Story | None:
         """What is known of the newest run of a unit, asked of the board once more; None when it never said that it had begun."""
         try:
-            self.collect()
+            self.collect(LAST_NEWS_WAIT_S)
         except Exception as error:
             print(f"the last news of a lost worker are missing: {error}", file=sys.stderr)
         with self._lock:
@@ -198,7 +219,7 @@ class BoardReader(threading.Thread):
             self._stories.pop(run, None)
             return
         if news.begun is not None:
-            self._stories[run] = Story(*news.begun, self._clock())
+            self._begin(run, *news.begun)
         story = self._stories.get(run)
         if story is None:
             return
@@ -206,6 +227,13 @@ class BoardReader(threading.Thread):
         story.left = news.left or story.left
         if news.last:
             story.stage, story.words = news.last, news.said[news.last][1]
+
+    def _begin(self, run: str, unit: str, place: Place) -> None:
+        """A process runs one unit at a time: what it ran before has ended, whether that was heard or not."""
+        over = [old for old, story in self._stories.items() if story.place == place]
+        for old in over:
+            del self._stories[old]
+        self._stories[run] = Story(unit, place, self._clock())
 
     def _end_the_silent(self) -> None:
         now = self._clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.execute.board import Story
 from jobs.execute.units import Unit
@@ -55,6 +55,7 @@ class Losses:
         self._policy, self._node_lives, self._wait = policy, node_lives, wait
         self._of: dict[str, list[Story | None]] = {}
         self._unreached: Counter[str] = Counter()
+        self._broken: Counter[str] = Counter()
         self.halved: Counter[str] = Counter()
 
     def lost(self, unit: Unit, story: Story | None) -> Verdict | None:
@@ -79,6 +80,14 @@ class Losses:
         if self._unreached[unit.id] < self._policy.preempted.tries:
             return None
         return Verdict("transient", f"workers do not reach the store, which the driver reaches: {message}", tries=self._unreached[unit.id])
+
+    def broken(self, unit: Unit, found: Verdict) -> Verdict | None:
+        """Note that a unit's worker met an error outside of the stages; a verdict as for `lost`. What cannot work is not tried again."""
+        self._broken[unit.id] += 1
+        hopeless = found.error_class in ("configuration", "data")
+        if not hopeless and self._broken[unit.id] < self._policy.preempted.tries:
+            return None
+        return replace(found, tries=self._broken[unit.id])
 
     def told(self, unit: Unit) -> str:
         """`1 of 4 tries lost`, in words for people."""

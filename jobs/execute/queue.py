@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from jobs.execute.limits import Gate
 from jobs.execute.units import Unit
@@ -24,6 +25,8 @@ class Outcome:
         preempted: the worker was told to leave and stopped at a checkpoint; the unit goes on elsewhere.
         unreached: the worker waited for the store in vain; what was said to it.
         seconds: how long the worker was at it; 0 when it did not live to tell.
+        broken: the worker's verdict on an error outside of stages, which no record holds yet: a `jobs.execute.losses.Verdict` as a dict.
+        wrong: what a worker said that cannot be made of the user's input.
     """
 
     committed: tuple[str, ...] = ()
@@ -35,6 +38,13 @@ class Outcome:
     preempted: bool = False
     unreached: str = ""
     seconds: float = 0.0
+    broken: dict[str, Any] = field(default_factory=dict)
+    wrong: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the driver must say what is to become of the unit: its worker could not."""
+        return bool(self.unreached or self.broken or self.wrong)
 
 
 class Queue:

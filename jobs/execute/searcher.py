@@ -31,8 +31,8 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
     ) -> None:
         """
         Args:
-            lost: told of a unit whose worker is gone, or (with an outcome) waited for the store in vain; gives what became of it, or None
-                when it is to begin again.
+            lost: told of a unit whose worker is gone, or (with an outcome) could not do it; gives what became of it, or None when it is to
+                begin again.
         """
         super().__init__(metric="committed", mode="max")
         self._queue = queue
@@ -59,7 +59,7 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
             self._queue.give_back(unit_id, begun=False)
             return
         given = Outcome(**json.loads(result["outcome"])) if result and "outcome" in result and not error else None
-        outcome = self._ask(unit, given) if given is None or given.unreached else given
+        outcome = self._ask(unit, given) if given is None or given.is_open else given
         if outcome is None or outcome.preempted:
             self._queue.give_back(unit_id)
         else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from jobs.worker.failures import WorkerOver
 from s2l_core.training.errors import GroupBroken
 from s2l_core.training.group import TorchGroup
 
@@ -21,7 +22,7 @@ STEP_S = 1800
 """How long one may keep the others waiting, as it loads a model or rank 0 stores a checkpoint. A process that ends is noticed at once."""
 
 
-class RankLost(Exception):
+class RankLost(WorkerOver):
     """A process of the trial has ended or does not answer: the unit starts again with new ones, as after any worker's death."""
 
 

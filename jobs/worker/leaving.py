@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -52,8 +53,9 @@ def stacks_on_request(scratch: Path) -> str:
     return str(path)
 
 
+@cache
 def place_here(stacks: str) -> Place:
-    """Where this process runs."""
+    """Where this process runs. Ids of processes come again, soon in small containers; its holder is this one's alone."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()

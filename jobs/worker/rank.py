@@ -43,15 +43,20 @@ class RankProcess:
     """Kept, warm, for as long as the trial's actor is."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
-        from jobs.worker.setup import make_worker
-
-        self._worker = make_worker(setup)
+        self._setup = setup
         self._parents: tuple[tuple[str, str, Path], ...] = ()
 
-    def address(self) -> str:
-        """This process's node."""
+    def begin(self) -> str:
+        """Get ready for work, and give the address of this process's node.
+
+        Raises:
+            Exception: no worker can be made here. Raised while Ray makes the actor it would be a lost process, for no reason that is told.
+        """
         import ray
 
+        from jobs.worker.setup import make_worker
+
+        self._worker = make_worker(self._setup)
         return str(ray.util.get_node_ip_address())
 
     def prepare(self, task: str) -> None:

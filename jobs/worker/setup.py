@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 from typing import Any
 
-from jobs.errors import InputError
+from jobs.errors import InputError, OutOfReach
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.patient import patient
 from jobs.policy import RetryPolicy
 from jobs.stages.contract import CHECKPOINT_EVERY_S
+from jobs.store.marker import NAME as MARKER
 from jobs.store.open import open_store
 from jobs.worker.stage_runner import Worker
 from jobs.worker.warm import scratch_of
@@ -37,12 +39,18 @@ def make_worker(setup: dict[str, Any]) -> Worker:
         setup: `store` (URL), `scratch` (its name on every host), `gpu_share` (GPUs of one unit; None: a whole one where there is one),
             `gradient_checkpointing`, `stages` (package), `retry` (a RetryPolicy as JSON), `micro_batch`, `checkpoint_every_s`,
             `device` ("auto", or "cpu" also where there is a GPU).
+
+    Raises:
+        InputError: this host lacks the store's key, or a GPU.
     """
     pin_threads()
     notes: list[str] = []
+    store = open_store(setup["store"])
+    with contextlib.suppress(OutOfReach):  # it is waited for when it is used
+        store.size(MARKER)  # the first look, which needs the key
     policy, leaving = RetryPolicy.model_validate(setup.get("retry") or {}), threading.Event()
     ledger = patient(
-        Ledger(open_store(setup["store"]), notice=notes.append),
+        Ledger(store, notice=notes.append),
         policy.transient,
         say=lambda words: worker.tell(words),
         sleep=lambda seconds: worker.pause(seconds),

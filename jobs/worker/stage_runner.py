@@ -19,25 +19,39 @@ from jobs.ledger.progress import StoredProgress
 from jobs.secrets import scrub
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage
+from jobs.worker.failures import WorkerOver, spoils_process, verdict_on
 from jobs.worker.peaks import begin, peaks
 from jobs.worker.state import Say, UnitState, Worker
-from jobs.worker.tries import try_stages
+from jobs.worker.tries import first_line, try_stages
 
 __all__ = ["Worker", "run_order"]
 
 
 def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
-    """Run a unit's stages and commit each. A failed stage becomes a ledger record; its children in the unit are not tried."""
+    """Run a unit's stages and commit each. A failed stage becomes a ledger record; its children in the unit are not tried.
+
+    Raises:
+        jobs.worker.failures.WorkerOver: this process must end.
+        Exception: (in the driver's own process) an error outside of the stages, such as a parent written by a newer S2L.
+    """
     started = time.perf_counter()
     unit = UnitState(worker, order, say)
-    preempted, unreached = False, ""
+    at, preempted, unreached, broken = order.stages[0].key, False, "", dict[str, Any]()
     try:
         for group in _groups(order):
+            at = order.stages[group[0]].key
             _run_group(unit, group)
     except Preempted:
         preempted = True
     except StoreLost as error:  # nothing can be committed or recorded: the driver must know
         unreached = scrub(str(error))
+    except Exception as error:
+        if not worker.own_process or isinstance(error, WorkerOver):
+            raise
+        if spoils_process(error):
+            say(at, 0.0, f"{first_line(error)}; starting again in another process")
+            raise WorkerOver(first_line(error)) from error
+        broken = verdict_on(error, at)
     finally:
         worker.tell = lambda words: None
         for out in unit.made_here.values():
@@ -47,7 +61,8 @@ def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     notes = tuple(dict.fromkeys(scrub(note) for note in worker.notes))
     worker.notes.clear()
     seconds = time.perf_counter() - started
-    return Outcome(committed, tuple(unit.ran), unit.failed, tuple(unit.busy), tuple(unit.redo), notes, preempted, unreached, seconds)
+    lists = tuple(unit.busy), tuple(unit.redo), notes
+    return Outcome(committed, tuple(unit.ran), unit.failed, *lists, preempted, unreached, seconds, broken)
 
 
 def _run_group(unit: UnitState, group: Sequence[int]) -> None:

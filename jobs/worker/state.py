@@ -38,6 +38,7 @@ class Worker:
         checkpoint_every_s: how often stages that can resume keep a checkpoint.
         leaving: set when this process was told that its machine is taken away.
         team: the further processes of a worker whose shakes are trained by several.
+        own_process: whether this process is there for units alone and may end, so that another takes its place; the driver's may not.
         tell: passes a few words on about the stage that runs; also the sign that the worker lives while it waits.
     """
 
@@ -57,6 +58,7 @@ class Worker:
     leaving: threading.Event = field(default_factory=threading.Event)
     tell: Callable[[str], None] = lambda words: None
     team: Team | None = None
+    own_process: bool = False
 
     def close(self) -> None:
         """Give leases and scratch folder back."""

@@ -72,7 +72,7 @@ class Team:
             return
         place = ray.util.get_current_placement_group()
         remote = ray.remote(RankProcess)
-        self._others = [
+        others = [
             remote.options(
                 num_cpus=1,
                 num_gpus=self._share,
@@ -80,7 +80,13 @@ class Team:
             ).remote(self._setup)
             for bundle in range(1, self.size)
         ]
-        self._addresses: list[str] = _results([other.address.remote() for other in self._others])
+        try:
+            self._addresses: list[str] = _results([other.begin.remote() for other in others])
+        except BaseException:  # they would keep their places from those that are tried next
+            for other in others:
+                ray.kill(other)
+            raise
+        self._others = others
 
     def _cause(self, answers: list[Any], error: BaseException) -> BaseException:
         """What the trial failed of. Processes that died or hang are given up: new ones take their place."""

@@ -11,8 +11,7 @@ from jobs.errors import Conflict, Corrupt, StoreLost
 from jobs.graph import Node
 from jobs.ledger.failures import ErrorClass, Failure
 from jobs.secrets import scrub
-from jobs.worker.failures import classify
-from jobs.worker.group import RankLost
+from jobs.worker.failures import WorkerOver, classify, spoils_process
 from jobs.worker.state import UnitState
 
 Compute = Callable[[Sequence[Node], int | None], None]
@@ -37,6 +36,7 @@ def try_stages(unit: UnitState, nodes: Sequence[Node], compute: Compute) -> None
     Raises:
         jobs.errors.StoreLost: the store was waited for in vain: there is nowhere to commit to, and nowhere to keep a failure.
         jobs.errors.Preempted: the machine is taken away.
+        jobs.worker.failures.WorkerOver: this process must end.
     """
     waits = unit.worker.policy.transient.waits(nodes[0].key)
     left = _until_done(unit, list(nodes), _Tries(_first_size(unit, nodes), waits), compute)
@@ -52,7 +52,7 @@ def _until_done(unit: UnitState, nodes: list[Node], tries: _Tries, compute: Comp
             return []
         except StoreLost:
             raise
-        except RankLost as error:  # nobody is left to go on with: as if this worker had died
+        except WorkerOver as error:  # nobody is left to go on with
             unit.say(nodes[0].key, 0.0, f"{first_line(error)}; starting again")
             raise
         except Corrupt as error:
@@ -63,6 +63,9 @@ def _until_done(unit: UnitState, nodes: list[Node], tries: _Tries, compute: Comp
             unit.busy.extend(node.key for node in nodes if node.key not in unit.manifests)
             return []
         except Exception as error:
+            if unit.worker.own_process and spoils_process(error):  # no failure of the stage alone: the next one would fail as well
+                unit.say(nodes[0].key, 0.0, f"{first_line(error)}; starting again in another process")
+                raise WorkerOver(first_line(error)) from error
             failure_class = classify(error)
             tries.failed[failure_class] += 1
             nodes = [node for node in nodes if not unit.adopt(node)]

@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs.store.key import new_key
 from jobs.worker.leaving import EXIT_PREEMPTED
-from tests.s2l_process import ROOT, wait_for
-from tests.unruly.shake import STEPS
+from tests.ray_head import ray_head
+from tests.s2l_process import ROOT, Home, chaos_grid, wait_for
+from tests.unruly.shake import STEPS, tries
 from tests.unruly_runs import Unruly
 
 pytestmark = pytest.mark.cluster
@@ -46,6 +48,54 @@ def test_the_poisonous_and_the_hung_are_given_up_by_name_and_all_others_finish(t
     assert [one["micro_batch"] for one in world.tries(hungry)] == [None, None, 2]
     made = [manifest.made for key in world.ledger.committed("shake") if (manifest := world.ledger.manifest("shake", key))]
     assert [facts.get("micro_batch") for facts in made if "micro_batch" in facts] == [2]
+
+
+def test_a_process_that_a_gpu_fault_has_spoiled_ends_and_takes_no_other_unit_with_it(tmp_path: Path) -> None:
+    once, always, *good = range(5)
+    world = Unruly(tmp_path)
+    world.prepare({once: ["spoil", "good"], always: ["spoil"]} | {seed: ["good"] for seed in good}, {"preempted": {"tries": 2}})
+    assert world.run(workers=1) == {"done": 4, "failed": 1, "blocked": 0}, world.said()
+    assert [len(world.tries(seed)) for seed in range(5)] == [2, 2, 1, 1, 1]
+    made = tries(tmp_path)  # in the order of their beginning
+    spoiled = [number for number, one in enumerate(made) if one["how"] == "spoil"]
+    assert len(spoiled) == 3
+    for number in spoiled:
+        assert made[number]["pid"] not in [one["pid"] for one in made[number + 1 :]], "a spoiled process was given another unit"
+    (failure,) = world.failures()
+    assert (failure.kind, failure.error_class, failure.tries) == ("shake", "preempted", 2)
+    assert "the last that was seen: 'CUDA error: an illegal memory access was encountered; starting again" in failure.message
+
+
+def test_what_a_worker_fails_of_outside_of_its_stages_is_recorded_like_any_failure_and_costs_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
+    world = Unruly(tmp_path)
+    world.prepare({0: ["good"], 1: ["good"]}, {})
+    (tmp_path / "lacking").touch()
+    assert world.run() == {"done": 0, "failed": 2, "blocked": 0}, world.said()
+    assert "a worker was lost" not in world.said()
+    failures = world.failures()
+    assert [(failure.kind, failure.error_class, failure.tries) for failure in failures] == [("metrics", "unknown", 4)] * 2
+    for failure in failures:
+        assert failure.message == "libgpu.so.12: cannot open shared object file; its key was ***"
+        assert "in whole_batch" in failure.traceback
+    assert "planted" not in world.said() + "".join(failure.model_dump_json() for failure in failures)
+    (tmp_path / "lacking").unlink()
+    assert world.run() == {"done": 2, "failed": 0, "blocked": 0}, world.said()
+
+
+def test_a_worker_that_cannot_be_made_of_the_users_input_ends_the_run_with_the_sentence_that_it_would_say_here(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    chaos_grid(tmp_path)
+    with ray_head(home.environment()) as head:  # its nodes have no key, the driver has
+        keyed = home.environment() | head.variables() | {"S2L_ENCRYPTION_KEY": new_key()}
+        command = home.command("run", "chaos.yaml", "--no-tracking", "--address", head.gcs)
+        done = subprocess.run(command, cwd=tmp_path, env=keyed, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "cannot begin: the store" in done.stderr
+    assert "and no key is set; set S2L_ENCRYPTION_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_worker_that_is_told_to_leave_keeps_a_checkpoint_and_its_unit_goes_on_elsewhere_uncounted(tmp_path: Path) -> None:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
+from jobs.errors import InputError
+from jobs.execute.backends import RayBackend
 from jobs.execute.board import BoardReader, News, Place, Story
+from jobs.execute.judged import judged
 from jobs.execute.losses import SETTLE_S, Losses, Verdict
+from jobs.execute.queue import Outcome
 from jobs.execute.units import Unit
 from jobs.graph import Graph
+from jobs.ledger.failures import ErrorClass
 from jobs.policy import Hung, Preempted, RetryPolicy
 from jobs.stages.specs import DataStage, DrawnFaces
+
+if TYPE_CHECKING:
+    from jobs.execute.backends import Running
+    from jobs.worker.warm import Scratch
 
 UNIT = Unit("u", "cell", (Graph().add(DataStage(source=DrawnFaces(identity="nobody"))),), frozenset())
 STAGE = UNIT.nodes[0].key
@@ -118,6 +133,70 @@ def test_workers_that_do_not_reach_the_store_which_the_driver_reaches_are_given_
     assert "no route" in found[2].message
 
 
+# --- workers that live, and could not do it ---
+
+
+class Run:
+    """What a driver's run does about a unit, and what it says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.given_up: list[Verdict] = []
+
+    def tell(self, text: str) -> None:
+        self.said.append(text)
+
+    def reach_store(self) -> None:
+        """It answers."""
+
+    def give_up(self, unit: Unit, verdict: Verdict) -> Outcome:
+        self.given_up.append(verdict)
+        return Outcome(failed={STAGE: (verdict.error_class, verdict.message)})
+
+    def judge(self, world: World, outcome: Outcome) -> Outcome | None:
+        return judged(cast("Running", self), world.losses, UNIT, outcome)
+
+
+def broken(error_class: ErrorClass, message: str) -> Outcome:
+    return Outcome(broken=asdict(Verdict(error_class, message, STAGE, "host-a", "Traceback ...")), ran=("before",), notes=("a note",))
+
+
+def test_an_error_outside_of_the_stages_that_may_pass_is_tried_as_often_as_a_lost_worker_and_recorded_as_what_it_is(world: World) -> None:
+    run = Run()
+    found = [run.judge(world, broken("unknown", "no driver\nof that name")) for _ in range(3)]
+    assert [one.preempted for one in found if one is not None] == [True, True, False]
+    last = found[-1]
+    assert last is not None
+    assert (last.failed, last.ran, last.notes) == ({STAGE: ("unknown", "no driver")}, ("before",), ("a note",))
+    assert run.given_up == [Verdict("unknown", "no driver\nof that name", STAGE, "host-a", "Traceback ...", tries=3)]
+    assert run.said == ["a worker on host-a failed outside of its stages; its unit begins again: unknown: no driver"] * 2
+
+
+def test_an_error_outside_of_the_stages_that_cannot_pass_is_recorded_at_once(world: World) -> None:
+    outcome = Run().judge(world, broken("configuration", "written by a newer S2L"))
+    assert outcome is not None
+    assert (outcome.failed, outcome.is_open) == ({STAGE: ("configuration", "written by a newer S2L")}, False)
+
+
+def test_input_of_which_no_worker_can_be_made_ends_the_run(world: World) -> None:
+    with pytest.raises(InputError, match="no key is set"):
+        Run().judge(world, Outcome(wrong="a worker on host-a cannot begin: no key is set"))
+
+
+def test_a_driver_learns_from_the_board_why_a_worker_could_not_be_made() -> None:
+    said: list[str] = []
+    run = SimpleNamespace(policy=RetryPolicy(), halved={}, tell=said.append)
+    backend = RayBackend(cast("Running", run), cast("Scratch", None), ExitStack(), slots=1, gpus=0.0)
+    reader = Reader()
+    reader.hear("r", News(begun=("u", PLACE), left=json.dumps(asdict(Outcome(wrong="no key is set")))))
+    with pytest.raises(InputError, match="no key is set"):
+        backend._lost(UNIT, None, reader)
+    reader.hear("r", News(begun=("u", PLACE), left=json.dumps(asdict(broken("unknown", "no driver")))))
+    outcome = backend._lost(UNIT, None, reader)
+    assert outcome is not None
+    assert (outcome.preempted, len(said)) == (True, 1)
+
+
 # --- the stories ---
 
 
@@ -143,7 +222,7 @@ class Reader(BoardReader):
         self.ended.append(place.pid)
         return "stacks"
 
-    def collect(self) -> None:
+    def collect(self, wait_s: float = 0.0) -> None:
         for news in self.coming:
             for run, one in news.items():
                 self._note(run, one)
@@ -207,3 +286,78 @@ def test_the_outcome_of_a_worker_that_left_is_kept_in_its_story() -> None:
     story = reader.story("u")
     assert story is not None
     assert story.left == "{}"
+
+
+def test_a_process_that_begins_another_unit_has_ended_the_one_before_even_if_that_was_not_heard() -> None:
+    reader = Reader()
+    reader.hear("r", News(begun=("u", PLACE)))
+    reader.hear("elsewhere", News(begun=("w", replace(PLACE, holder="another process of that id"))))
+    reader.now = 50.0
+    reader.hear("s", News(begun=("v", PLACE)))
+    reader.now = 100.0
+    reader.hear("s", News(said={"k": (0.5, "half")}, last="k"))
+    reader.hear("elsewhere", News(said={"k": (0.5, "half")}, last="k"))
+    reader.look()
+    assert reader.ended == [], "the process was ended for what it had done long ago"
+    assert (reader.story("u"), reader.story("v") is None, reader.story("w") is None) == (None, False, False)
+
+
+class Board:
+    """A board that gives each piece of news away once, however late it answers; stands in for the actor and for `ray.get`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kept: dict[str, News] = {}
+        self.slow, self.broken = 0, False
+        self.news = SimpleNamespace(remote=self.give_away)
+        monkeypatch.setattr("ray.get", self.answer)
+        self.reader = BoardReader(self, lambda *news: None, hung_after_s=60.0, end_worker=str, say=print)
+
+    def give_away(self) -> dict[str, News]:
+        given, self.kept = self.kept, {}
+        return given
+
+    def answer(self, asked: dict[str, News], timeout: float) -> dict[str, News]:
+        if self.broken:
+            raise RuntimeError("the actor is gone")
+        if self.slow:
+            self.slow -= 1
+            raise GetTimeoutError
+        return asked
+
+    def hear(self, news: News) -> None:
+        """What a reader does round after round."""
+        self.kept["r"] = news
+        with contextlib.suppress(GetTimeoutError):
+            self.reader.collect()
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_news_that_come_too_late_are_heard_all_the_same(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
+    board = Board(monkeypatch)
+    board.slow = rounds
+    board.hear(News(begun=("u", PLACE)))
+    for number in range(rounds):
+        board.hear(News(said={"k": (0.1, f"step {number}")}, last="k"))
+    board.slow = 1
+    board.hear(News(left="{}"))
+    story = board.reader.story("u")
+    assert story is not None, "a unit that hangs from now on would never be noticed"
+    assert (story.words, story.left) == (f"step {rounds - 1}", "{}"), "a notice would be counted as a death"
+
+
+def test_an_end_that_is_heard_late_ends_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(monkeypatch)
+    board.hear(News(begun=("u", PLACE)))
+    board.slow = 1
+    board.hear(News(ended=True))
+    assert board.reader.story("u") is None
+
+
+def test_an_answer_that_will_not_come_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(monkeypatch)
+    board.broken = True
+    with pytest.raises(RuntimeError):
+        board.hear(News(begun=("u", PLACE)))
+    board.broken = False
+    board.hear(News(begun=("v", PLACE)))
+    assert board.reader.story("v") is not None

@@ -79,6 +79,15 @@ def test_an_outcome_that_did_not_reach_the_store_is_asked_about() -> None:
     assert told.searcher.suggest("b") == {"order": "{}"}
 
 
+@pytest.mark.parametrize("outcome", [Outcome(broken={"error_class": "unknown", "message": "no driver"}), Outcome(wrong="no key is set")])
+def test_what_a_worker_could_not_do_is_not_finished_before_the_driver_has_judged_it(outcome: Outcome) -> None:
+    given_up = Outcome(failed={"k": ("unknown", "no driver")})
+    told = Told([given_up])
+    told.end("a", outcome)
+    assert [asked.is_open for asked in told.asked if asked is not None] == [True]
+    assert told.noted == [given_up]
+
+
 def units(count: int) -> list[Unit]:
     graph = Graph()
     nodes = [graph.add(DataStage(source=DrawnFaces(identity="nobody", seed=seed))) for seed in range(count)]

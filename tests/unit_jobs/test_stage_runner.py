@@ -9,13 +9,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
-from jobs.errors import OutOfReach
+from jobs.errors import InputError, OutOfReach
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome
 from jobs.execute.units import Unit
 from jobs.graph import Graph, Node
-from jobs.ledger.leases import LeaseKeeper
+from jobs.ledger.leases import Lease, LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.patient import patient
 from jobs.plan import Trial
@@ -24,6 +25,7 @@ from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, BlindStage, ChoiceStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage
 from jobs.states import trial_state
 from jobs.store.open import open_store
+from jobs.worker.failures import WorkerOver, not_made
 from jobs.worker.stage_runner import Worker, run_order
 from jobs.worker.warm import Scratch
 from s2l_core.specs.adapters import DenseAdapter
@@ -286,6 +288,87 @@ def test_of_scores_made_together_one_that_cannot_work_takes_none_with_it(
     assert set(outcome.ran) == {data.key, base.key, good.key}
     assert outcome.failed == {bad.key: ("configuration", "no such timestep")}
     assert [failure.key for failure in worker.ledger.failures()] == [bad.key]
+
+
+# --- faults of a GPU ---
+
+FAULT = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported at some other API call"
+
+
+def test_a_fault_of_the_gpu_ends_the_process_and_is_the_last_that_is_heard_of_it(worker: Worker, stages: Stages) -> None:
+    worker.own_process = True
+    data, blind = two_stages()
+    stages.set("blind", fail(torch.AcceleratorError(FAULT)))
+    said: list[str] = []
+    order = WorkOrder.of(Unit("u", "prepare", (data, blind), frozenset()), {})
+    with pytest.raises(WorkerOver, match="illegal memory access"):
+        run_order(order, worker, lambda key, fraction, words: said.append(words))
+    assert said[-1].startswith("CUDA error: an illegal memory access was encountered; starting again")
+    assert (worker.ledger.failures(), worker.ledger.leases.held()) == ([], {})
+    assert worker.ledger.committed("data") == {data.key}
+
+
+def test_a_fault_of_the_gpu_outside_of_the_stages_ends_the_process_too(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker.own_process = True
+    data, _ = two_stages()
+    monkeypatch.setattr(worker.leases, "take", lambda key: (_ for _ in ()).throw(torch.AcceleratorError(FAULT)))
+    said: list[str] = []
+    with pytest.raises(WorkerOver):
+        run_order(WorkOrder.of(Unit("u", "prepare", (data,), frozenset()), {}), worker, lambda key, fraction, words: said.append(words))
+    assert said == ["CUDA error: an illegal memory access was encountered; starting again in another process"]
+
+
+def test_a_fault_of_the_gpu_in_the_drivers_own_process_is_a_failure_of_the_stage(worker: Worker, stages: Stages) -> None:
+    data, _ = two_stages()
+    stages.set("data", fail(torch.AcceleratorError(FAULT)))
+    assert run(worker, data).failed == {data.key: ("unknown", FAULT.splitlines()[0])}
+
+
+# --- errors outside of the stages ---
+
+
+def test_an_error_outside_of_the_stages_is_told_with_its_class_and_what_was_done_before_it(
+    worker: Worker, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.own_process = True
+    monkeypatch.setenv("HF_TOKEN", "planted-secret")
+    data, blind = two_stages()
+
+    def take(key: str) -> Lease | None:
+        if key == blind.key:
+            raise InputError("written by a newer S2L, said planted-secret")
+        return lease_of(key)
+
+    lease_of = worker.leases.take
+    monkeypatch.setattr(worker.leases, "take", take)
+    outcome = run(worker, data, blind)
+    assert (outcome.ran, outcome.failed) == ((data.key,), {})
+    assert (outcome.broken["error_class"], outcome.broken["stage"]) == ("configuration", blind.key)
+    assert outcome.broken["message"] == "written by a newer S2L, said ***"
+    assert "InputError: written by a newer S2L, said ***" in outcome.broken["trace"]
+    assert outcome.is_open
+
+
+def test_an_error_outside_of_the_stages_ends_a_run_in_the_drivers_own_process(
+    worker: Worker, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker.leases, "take", lambda key: (_ for _ in ()).throw(InputError("written by a newer S2L")))
+    with pytest.raises(InputError, match="newer"):
+        run(worker, two_stages()[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (InputError("no key is set"), "wrong"),
+        (OutOfReach("the store does not answer"), "unreached"),
+        (RuntimeError("no driver"), "broken"),
+    ],
+)
+def test_why_a_worker_could_not_be_made_is_told(error: Exception, expected: str) -> None:
+    outcome = not_made(error)
+    assert str(error) in str(getattr(outcome, expected))
+    assert [bool(one) for one in (outcome.wrong, outcome.unreached, outcome.broken)].count(True) == 1
 
 
 # --- outages, notices, smaller pieces ---

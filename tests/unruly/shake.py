@@ -56,6 +56,11 @@ def _hungry(job: StageJob, folder: Path) -> None:
         _die(job, folder)
 
 
+def _spoil(job: StageJob, folder: Path) -> None:
+    """What torch raises when a GPU's process can compute no more."""
+    raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported")
+
+
 def _down(job: StageJob, folder: Path) -> None:
     """Takes its node down: Ray's node process dies, and with it all of its workers."""
     time.sleep(0.5)
