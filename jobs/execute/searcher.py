@@ -12,13 +12,16 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from jobs.errors import S2LError
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
 
 
 class ReadySearcher(Searcher):  # type: ignore[misc]
-    """Suggests the next unit of a queue; tells the queue what became of it."""
+    """Suggests the next unit of a queue; tells the queue what became of it.
+
+    Attributes:
+        error: what went wrong in the driver with a unit's end; the run is to end with it.
+    """
 
     def __init__(
         self,
@@ -41,9 +44,11 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         self._lost = lost
         self._shape_of = shape_of
         self._units: dict[str, str] = {}
-        self.error: S2LError | None = None
+        self.error: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
+        if self.error is not None:
+            return Searcher.FINISHED
         unit = self._queue.take()
         if unit is not None:
             self._units[trial_id] = unit.id
@@ -54,25 +59,24 @@ class ReadySearcher(Searcher):  # type: ignore[misc]
         unit_id = self._units.pop(trial_id, None)
         if unit_id is None:
             return
+        try:
+            self._complete(unit_id, result, error)
+        except Exception as caught:  # Tune would log it, go on, and wait for ever for a unit that it has ended
+            self.error = self.error or caught
+
+    def _complete(self, unit_id: str, result: dict[str, Any] | None, error: bool) -> None:
         unit = self._queue.running[unit_id]
         if result and result.get("put_off"):
             self._queue.give_back(unit_id, begun=False)
             return
         given = Outcome(**json.loads(result["outcome"])) if result and "outcome" in result and not error else None
-        outcome = self._ask(unit, given) if given is None or given.is_open else given
+        outcome = self._lost(unit, given) if given is None or given.is_open else given
         if outcome is None or outcome.preempted:
             self._queue.give_back(unit_id)
         else:
             self._queue.finish(unit_id, outcome)
         if outcome is not None:
             self._on_outcome(unit, outcome)
-
-    def _ask(self, unit: Unit, outcome: Outcome | None) -> Outcome | None:
-        try:
-            return self._lost(unit, outcome)
-        except S2LError as caught:  # Tune would make a TuneError with a traceback of it
-            self.error = caught
-            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles the searcher beside its snapshot; ours holds the driver's queue and is of no use elsewhere

@@ -98,15 +98,12 @@ class TuneBackend:
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # else every node must see the driver's temp folder
                     progress_reporter=_Silent(),
                     callbacks=[_Forgetful()],
-                    stop=_stopper(is_over),
+                    stop=_stopper(lambda: searcher.error is not None or is_over()),
                 ),
             )
-            try:
-                tuner.fit()
-            except tune.TuneError:
-                if searcher.error is not None:
-                    raise searcher.error from None
-                raise
+            tuner.fit()
+            if searcher.error is not None:
+                raise searcher.error
             for unit_id in list(queue.running):  # never begun
                 queue.give_back(unit_id, begun=False)
 

@@ -17,17 +17,23 @@ from jobs.graph import Graph
 from jobs.stages.specs import DataStage, DrawnFaces
 
 
-def test_a_store_out_of_reach_is_kept_for_the_driver_when_a_lost_unit_is_recorded() -> None:
+@pytest.mark.parametrize("how", ["lost", "told"])
+def test_what_goes_wrong_in_the_driver_is_kept_for_it_and_ends_the_handing_out(how: str) -> None:
+    """Tune logs what is raised at the end of a trial that gave a result, goes on, and waits for a unit that it has ended."""
     unit = Unit("u", "prepare", (Graph().add(DataStage(source=DrawnFaces(identity="nobody"))),), frozenset())
 
     def lost(_: Unit, outcome: Outcome | None) -> Outcome:
         raise OutOfReach("the store is gone")
 
-    searcher = ReadySearcher(Queue([unit]), lambda _: "{}", lambda *_: None, lost)
+    def noted(*_: object) -> None:
+        raise OutOfReach("the store is gone")
+
+    searcher = ReadySearcher(Queue([unit]), lambda _: "{}", noted, lost)
     searcher.suggest("t")
-    with pytest.raises(OutOfReach):
-        searcher.on_trial_complete("t", error=True)
+    result = {"outcome": json.dumps(asdict(Outcome(committed=tuple(unit.keys))))}
+    searcher.on_trial_complete("t", error=True) if how == "lost" else searcher.on_trial_complete("t", result)
     assert isinstance(searcher.error, OutOfReach)
+    assert searcher.suggest("u") == Searcher.FINISHED
 
 
 class Told:
