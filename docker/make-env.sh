@@ -10,8 +10,8 @@ umask 077
 cat >"$file" <<END
 # Credentials of docker/compose.yaml, made by docker/make-env.sh. Keep them out of version control.
 RAY_AUTH_TOKEN=$(openssl rand -hex 32)
-AWS_ACCESS_KEY_ID=S2L$(openssl rand -hex 8)
-AWS_SECRET_ACCESS_KEY=$(openssl rand -hex 24)
+S2L_WRITE_ACCESS_KEY_ID=S2L$(openssl rand -hex 8)
+S2L_WRITE_SECRET_ACCESS_KEY=$(openssl rand -hex 24)
 S2L_READ_ACCESS_KEY_ID=S2LREAD$(openssl rand -hex 8)
 S2L_READ_SECRET_ACCESS_KEY=$(openssl rand -hex 24)
 MLFLOW_AUTH_ADMIN_USERNAME=admin
