@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from jobs.cli.options import asked_again, grid_argument, json_option, load_plan,
 if TYPE_CHECKING:
     from jobs.plan import Plan
     from jobs.shake_bytes import StoredBytes
+
+MANY_VALUES, SHOWN_VALUES = 16, 6
+"""Of an axis with more values than the one only the other are shown."""
 
 
 @click.command()
@@ -40,7 +44,7 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
         return
     click.echo(f"{planned.grid}: {len(planned.trials)} trials")
     for axis, values in planned.axes.items():
-        click.echo(f"  {axis:10} {', '.join(map(str, values))}")
+        click.echo(f"  {axis:10} {_listed(values)}")
     click.echo(f"\n{'stage':12} {'distinct':>9} {'done':>9} {'to run':>9}")
     for kind, row in stages.items():
         click.echo(f"{kind:12} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")
@@ -52,6 +56,14 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
         click.echo(f"\n{text(seen)}")
     left = sum(row["to_run"] for row in stages.values())
     click.echo(f"\nnext: s2l run {asked_again(grid, profile, sets, store)}" if left else "\nnothing to run: see s2l results, s2l report")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """The values of an axis; of very many the first few, and how many more."""
+    words = [str(value) for value in values]
+    if len(words) <= MANY_VALUES:
+        return ", ".join(words)
+    return f"{', '.join(words[:SHOWN_VALUES])}, and {len(words) - SHOWN_VALUES} more ({len(words)})"
 
 
 def _told(weights: StoredBytes) -> str:

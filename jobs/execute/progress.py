@@ -15,6 +15,10 @@ from rich.text import Text
 
 QUIET_S = 10.0
 """Off a terminal, a running stage is mentioned at most this often."""
+SUMMARY_S = 60.0
+"""Off a terminal, how the whole run stands is said this often, where stages end."""
+KNOWN_SHARE, KNOWN_S = 0.05, 120.0
+"""What is left is guessed when so much is done, or when it has run for so long: the first stages are unlike the rest."""
 TROUBLE = "trying again"
 """What words about something that went wrong hold."""
 
@@ -100,7 +104,7 @@ class Terminal:
         self._total = self._done = self._failed = 0
         self._running: dict[str, tuple[float, str, float]] = {}
         self._said: dict[str, float] = {}
-        self._started = clock()
+        self._started = self._summed = clock()
         self._live: Live | None = None
 
     def begin(self, total: int, reused: int) -> None:
@@ -140,6 +144,9 @@ class Terminal:
             self._print(f"[{done}/{total}] {name}")
         for name in failed:
             self._print(f"FAILED {name}")
+        if self._live is None and self._clock() - self._summed >= SUMMARY_S:
+            self._summed = self._clock()
+            self._print(f"-- {self._summary()}")
 
     def note(self, text: str) -> None:
         self._print(text)
@@ -161,21 +168,28 @@ class Terminal:
             return False
         return True
 
+    def _summary(self) -> str:
+        """`12/31 stages, 1 failed, 40 s, about 1 min left`."""
+        with self._lock:
+            done, failed, total = self._done, self._failed, self._total
+        elapsed = self._clock() - self._started
+        known = 0 < done < total and (done >= KNOWN_SHARE * total or elapsed >= KNOWN_S)
+        left = f", about {_time(elapsed / done * (total - done))} left" if known else ""
+        return f"{done}/{total} stages{f', {failed} failed' if failed else ''}, {_time(elapsed)}{left}"
+
     def _picture(self) -> Table:
         with self._lock:
             running = sorted(self._running.items())
-            done, failed, total = self._done, self._failed, self._total
+            done, total = self._done, self._total
         table = Table.grid(padding=(0, 1))
-        elapsed = self._clock() - self._started
-        left = f", about {_minutes(elapsed / done * (total - done))} left" if done and done < total else ""
-        failures = f", {failed} failed" if failed else ""
-        summary = f"{done}/{total} stages{failures}, {_minutes(elapsed)}{left}"
-        table.add_row(ProgressBar(total=max(total, 1), completed=done, width=24), Text(summary))
+        table.add_row(ProgressBar(total=max(total, 1), completed=done, width=24), Text(self._summary()))
         for name, (fraction, words, _) in running:
             bar = ProgressBar(total=1.0, completed=min(max(fraction, 0.0), 1.0), width=24)
             table.add_row(bar, Text(f"{name}: {words}", overflow="ellipsis", no_wrap=True))
         return table
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
