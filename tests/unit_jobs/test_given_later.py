@@ -45,7 +45,7 @@ def test_a_plan_with_all_that_it_needs_is_not_refused() -> None:
 def test_s2l_run_refuses_before_anything_is_written(tmp_path: Path) -> None:
     home, grid = Home(tmp_path), tmp_path / "g.yaml"
     grid.write_text(STAND_INS + "axes: {domain: [all], method: [none]}")
-    assert "person-40" in home.run("plan", str(grid)).stdout
+    assert "person-06, and 34 more (40)" in home.run("plan", str(grid)).stdout
     done = home.run("run", str(grid), "--local", check=[EXIT_INPUT])
     assert "data is to-be-given:people" in done.stderr
     assert "model is to-be-given:sd-v1-1" in done.stderr
