@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from cluster.services.ports import GRPC, is_loopback
-from tests.services_world import ServicesHome, listening, own_address, processes_of, read, services_home
+from tests.services_world import MAKE_A_KEY, ServicesHome, listening, own_address, processes_of, read, services_home, unasked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -36,18 +36,6 @@ def status(url: str, headers: dict[str, str] | None = None) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
-
-
-def unasked(host: str, port: int, method: str) -> str:
-    """The status of a gRPC call without credentials."""
-    import grpc
-
-    with grpc.insecure_channel(f"{host}:{port}") as channel:
-        try:
-            channel.unary_unary(method)(b"", timeout=20)
-        except grpc.RpcError as error:
-            return str(error.code().name)
-    return "OK"
 
 
 RAY_CALLS = (
@@ -189,7 +177,7 @@ def test_beyond_loopback_every_port_asks_for_credentials(home: ServicesHome) -> 
     assert status(s3 + "/s2l/store/x") == 403
     assert read(home.services / "env.readonly")["MLFLOW_TRACKING_USERNAME"] == "reader"
     inner = int(s3.rpartition(":")[2]) + GRPC
-    assert unasked(host, inner, "/messaging_pb.SeaweedS3IamCache/PutIdentity") == "UNAVAILABLE"
+    assert unasked(host, inner, MAKE_A_KEY) == "UNAVAILABLE"
     open_to_others = {name: listening(processes_of([service["pid"]])) for name, service in services.items()}
     assert {address for name in ("s3", "mlflow") for address, _ in open_to_others[name] if not is_loopback(address)} == {host}
     ports = {port for address, port in open_to_others["ray"] if not is_loopback(address)}
