@@ -81,7 +81,7 @@ def ray_session(*, workers: int | None, temp: Path, address: str | None = None) 
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
-            silence(temp / "silent")
+            silence()
             ray.init(
                 num_cpus=workers,
                 include_dashboard=False,

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from cluster import ray_silence
 from cluster.ray_node import LONGEST_TEMP
 from cluster.services.ports import check_free, free_ports, is_free, is_loopback
 from cluster.services.process import command_line, log_tail, members, send, spawn, starts_or_runs, wait_until_gone, write_private
@@ -260,7 +259,7 @@ def _command(head: RayHead, cpus: int | None) -> list[str]:
 def _environment(head: RayHead, given: Mapping[str, str]) -> dict[str, str]:
     """Metrics are off unless Ray's own variables ask for them: their ports know no token, and are open wherever the head is."""
     found = {name: value for name, value in os.environ.items() if name not in _OURS} | dict(given)
-    found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token, ray_silence.FOLDER: f"{head.temp}/silent"}
+    found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token}
     for name, value in {
         "RAY_enable_metrics_collection": "0",
         "AUTOSCALER_METRIC_PORT": "-1",
