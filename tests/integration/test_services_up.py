@@ -185,3 +185,18 @@ def test_beyond_loopback_every_port_asks_for_credentials(home: ServicesHome) -> 
     assert {port: refuses_strangers(host, port) for port in ports} == dict.fromkeys(ports, True)
     told = home.run("up", "--folder", str(home.services), "--host", "127.0.0.1", check=(2,)).stderr
     assert f"s3 runs and listens at {host}; to change that: s2l down" in told
+
+
+def test_what_a_killed_mlflow_leaves_behind_keeps_no_port_and_does_not_outlive_down(home: ServicesHome) -> None:
+    alone = ("--without", "s3", "--without", "ray")
+    first = home.up(*alone)["mlflow"]
+    ours = processes_of([first["pid"]])
+    os.kill(first["pid"], signal.SIGKILL)
+    again = home.up(*alone)["mlflow"]
+    assert (again["state"], again["address"]) == ("restarted", first["address"])
+    assert not [process for process in ours if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    os.kill(again["pid"], signal.SIGKILL)
+    assert status(again["address"] + "/health") == 200
+    home.down()
+    with pytest.raises(urllib.error.URLError):
+        status(again["address"] + "/health")

@@ -58,7 +58,9 @@ class Service:
     def listening(self) -> set[tuple[str, int]]:
         """Addresses and ports that the command and what it started listen on."""
         pids = {self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))}
-        return {(found.laddr.ip, found.laddr.port) for found in psutil.net_connections("tcp") if found.status == "LISTEN" and found.pid in pids}
+        return {
+            (found.laddr.ip, found.laddr.port) for found in psutil.net_connections("tcp") if found.status == "LISTEN" and found.pid in pids
+        }
 
     def stop(self) -> int:
         """SIGTERM to the command alone, as an engine sends it; its exit code."""
