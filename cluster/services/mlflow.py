@@ -45,7 +45,7 @@ class MlflowServer:
         pid: of the server and of the process group its workers are in.
         host: where it listens.
         password: of the user `admin`, when it asks for one; else empty.
-        reader_password: of the user `reader`, who may look and not write.
+        reader_password: of the user `reader`, who may look, and write no more than experiments of its own.
     """
 
     folder: str
@@ -61,7 +61,7 @@ class MlflowServer:
         return f"http://{self.host}:{self.port}"
 
     def environment(self, *, reader: bool = False) -> dict[str, str]:
-        """MLflow's variables with which any client reaches it; with `reader` as the user that may not write."""
+        """MLflow's variables with which any client reaches it; with `reader` as the user that may look."""
         found = {"MLFLOW_TRACKING_URI": self.uri}
         if self.password:
             found["MLFLOW_TRACKING_USERNAME"] = "reader" if reader else "admin"

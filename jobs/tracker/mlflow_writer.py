@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jobs.tracker.batches import batches
 from jobs.tracker.database import ensure_database
-from jobs.tracker.location import artifact_location, shown, sqlite_file
+from jobs.tracker.location import SERVERS, artifact_location, shown, sqlite_file
 from jobs.tracker.rows import Row
 
 SETTLE_S = 1.0
@@ -36,6 +37,8 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout holds a command's answer
 }
+_FOLDERS = ("", "file", "runs", "models")
+"""Kinds of addresses of artifacts that name a folder of this machine, or something else that may."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_CONFLICT")
 
 
@@ -155,14 +158,25 @@ class MlflowWriter:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(self._client.create_experiment(name, artifact_location(self.uri), {"mlflow.experimentKind": _KIND}))
+                made = self._client.create_experiment(name, artifact_location(self.uri), {"mlflow.experimentKind": _KIND})
+                experiment = self._client.get_experiment(made)
             except MlflowException:  # another writer was faster
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
+        self._refuse_folders(name, str(experiment.artifact_location))
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
+
+    def _refuse_folders(self, name: str, place: str) -> None:
+        """Whoever may make an experiment chose its place, and a server's word must not decide where this machine writes."""
+        scheme = urlsplit(place).scheme
+        if urlsplit(self.uri).scheme in SERVERS and (scheme in _FOLDERS or len(scheme) == 1):  # one letter: a Windows drive
+            raise Refused(
+                f"{shown(self.uri)}: files of experiment {name!r} would go to {place}, which is not on the server but names a folder here; "
+                "delete that experiment for good, or start the server with --serve-artifacts"
+            )
 
     def _one_parent(self, parents: list[Run]) -> str:
         if not parents:
