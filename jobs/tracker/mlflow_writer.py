@@ -39,6 +39,8 @@ _SETTINGS = {
 }
 _FOLDERS = ("", "file", "runs", "models")
 """Kinds of addresses of artifacts that name a folder of this machine, or something else that may."""
+_WITH_PASSWORD = (*SERVERS, "mlflow-artifacts")
+"""Kinds of addresses to which MLflow's client sends the user and the password of tracking, whatever host they name."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_CONFLICT")
 
 
@@ -164,17 +166,24 @@ class MlflowWriter:
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
-        self._refuse_folders(name, str(experiment.artifact_location))
+        self._refuse_place(name, str(experiment.artifact_location))
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
 
-    def _refuse_folders(self, name: str, place: str) -> None:
-        """Whoever may make an experiment chose its place, and a server's word must not decide where this machine writes."""
-        scheme = urlsplit(place).scheme
-        if urlsplit(self.uri).scheme in SERVERS and (scheme in _FOLDERS or len(scheme) == 1):  # one letter: a Windows drive
+    def _refuse_place(self, name: str, place: str) -> None:
+        """Whoever may make an experiment chose its place: that decides no folder of this machine, and no host that gets our password."""
+        here, there = urlsplit(self.uri), urlsplit(place)
+        if here.scheme not in SERVERS:
+            return
+        why = ""
+        if there.scheme in _FOLDERS or len(there.scheme) == 1:  # one letter: a Windows drive
+            why = "is not on the server but names a folder here"
+        elif there.scheme in _WITH_PASSWORD and there.netloc.rpartition("@")[2] not in ("", here.netloc.rpartition("@")[2]):
+            why = "is another host, which would be told the password for this one"
+        if why:
             raise Refused(
-                f"{shown(self.uri)}: files of experiment {name!r} would go to {place}, which is not on the server but names a folder here; "
+                f"{shown(self.uri)}: files of experiment {name!r} would go to {place}, which {why}; "
                 "delete that experiment for good, or start the server with --serve-artifacts"
             )
 

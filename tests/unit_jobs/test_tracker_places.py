@@ -46,6 +46,17 @@ def test_a_server_cannot_have_a_folder_of_this_machine_written_to(monkeypatch: p
         experiment(monkeypatch, SERVER, place, there)
 
 
+@pytest.mark.parametrize("place", ["http://elsewhere/7", "https://elsewhere:5000/7", "mlflow-artifacts://elsewhere:5000/7"])
+def test_a_server_cannot_have_its_password_sent_to_another_host(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    with pytest.raises(Refused, match="which is another host, which would be told the password for this one; delete that experiment"):
+        experiment(monkeypatch, SERVER, place)
+
+
+@pytest.mark.parametrize("place", ["http://tracking:5000/api/2.0/mlflow-artifacts/artifacts/7", "mlflow-artifacts://tracking:5000/7"])
+def test_the_server_s_own_address_is_no_other_host(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    assert experiment(monkeypatch, SERVER, place) == "7"
+
+
 @pytest.mark.parametrize("place", ["mlflow-artifacts:/7", "s3://bucket/7", "gs://bucket/7", "abfss://container@account/7", "dbfs:/7"])
 def test_places_that_lie_elsewhere_are_the_server_s_to_choose(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     assert experiment(monkeypatch, SERVER, place) == "7"
