@@ -81,7 +81,7 @@ def ray_session(*, workers: int | None, temp: Path, address: str | None = None) 
         if address:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
-            silence(temp / "silent")
+            silence()
             ray.init(
                 num_cpus=workers,
                 include_dashboard=False,
@@ -136,9 +136,11 @@ def _no_handle_dropped() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _short_folder() -> Iterator[Path]:
+    """A folder in a private one: Ray opens its own to everybody."""
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="s2l-ray-"))
     try:
-        yield folder
+        (folder / "r").mkdir()
+        yield folder / "r"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,7 +1,8 @@
 """Keeping Ray from the network: with its usage reports off by its own variable, it still asks and tells.
 
 Seen with Ray 2.60, reports off: the process of the dashboard (there is one even without a dashboard) asks the metadata servers of three
-clouds where it is, and a cluster's then tells Ray's makers that reports are off. Run as a program, this is `ray`.
+clouds where it is, and a cluster's then tells Ray's makers that reports are off. It asks nobody when it finds a description of its cluster
+in its home; ours says nothing. Run as a program, this is `ray`.
 """
 
 from __future__ import annotations
@@ -10,19 +11,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-FOLDER = "S2L_RAY_HOME"
+HOME = Path(__file__).parent / "silent_home"
+"""Part of the package, so that nothing is written anywhere: a folder that somebody else could make first would be his to fill."""
+
 NOWHERE = "http://127.0.0.1:9/"
 """Nobody listens at the port of the discard service."""
 
 
-def silence(folder: Path) -> None:
-    """Have this process start silent Rays only.
-
-    Args:
-        folder: where the dashboard's process finds a description of the cluster: one that says nothing, but then it asks nobody.
-    """
+def silence() -> None:
+    """Have this process start silent Rays only."""
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_USAGE_STATS_REPORT_URL=NOWHERE)
-    os.environ[FOLDER] = str(folder)
     from ray._private import services
 
     if services.start_ray_process is not _start:
@@ -35,11 +33,16 @@ _begin: list[Any] = []
 
 def _start(command: list[str], process_type: str, *args: Any, **kwargs: Any) -> Any:
     if process_type == "dashboard":
-        home = Path(os.environ[FOLDER])
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (home / "ray_bootstrap_config.yaml").write_text("{}\n")
-        kwargs["env_updates"] = {**(kwargs.get("env_updates") or {}), "HOME": str(home)}
+        kwargs["env_updates"] = {**(kwargs.get("env_updates") or {}), "HOME": str(HOME), **_token_at_home()}
     return _begin[-1](command, process_type, *args, **kwargs)
+
+
+def _token_at_home() -> dict[str, str]:
+    """Where the token is, when Ray would look for it in the home that is hidden from it."""
+    path = Path(os.path.expanduser("~/.ray/auth_token"))  # and no error where there is no home
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or not path.is_file():
+        return {}
+    return {"RAY_AUTH_TOKEN_PATH": str(path)}
 
 
 if __name__ == "__main__":
@@ -47,5 +50,5 @@ if __name__ == "__main__":
 
     from cluster import ray_silence
 
-    ray_silence.silence(Path(os.environ[FOLDER]))
+    ray_silence.silence()
     main()

@@ -19,6 +19,9 @@ from cluster.services import together
 from cluster.services.process import members
 from tests.s2l_process import Home
 
+MAKE_A_KEY = "/messaging_pb.SeaweedS3IamCache/PutIdentity"
+"""What SeaweedFS's gRPC port beside S3 does for whoever it answers to."""
+
 SMALL_GRID = """\
 name: small
 fixed: {model: tiny, data: tiny-faces, attacks: [pia], bootstrap: 100, method: none, seed: 0}
@@ -121,3 +124,15 @@ def own_address() -> str | None:
         except OSError:
             return None
     return None if address.startswith("127.") else address
+
+
+def unasked(host: str, port: int, method: str) -> str:
+    """The status of a gRPC call without credentials."""
+    import grpc
+
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=20)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"

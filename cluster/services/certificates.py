@@ -1,8 +1,12 @@
-"""A certificate with which the parts of SeaweedFS know each other: without one, their gRPC ports let anybody make a key to the store."""
+"""A certificate with which the parts of SeaweedFS know each other: without one, their gRPC ports let anybody make a key to the store.
+
+Run as a program with a folder, it makes one there.
+"""
 
 from __future__ import annotations
 
 import datetime
+import sys
 from pathlib import Path
 
 from cluster.services.process import write_private
@@ -49,3 +53,7 @@ def _self_signed() -> tuple[str, str]:
         certificate.public_bytes(serialization.Encoding.PEM).decode(),
         key.private_bytes(serialization.Encoding.PEM, form, plain).decode(),
     )
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]).absolute())

@@ -20,7 +20,7 @@ def variables(store: SeaweedFS | None, tracking: MlflowServer | None, ray: RayHe
     """The variables with which S2L, and any S3, MLflow and Ray client, finds these services.
 
     Args:
-        reader: with keys that may look and not write, and without Ray, whose token may do everything.
+        reader: for those who look: a key that may only read, MLflow's user `reader`, and no Ray, whose token may do everything.
     """
     found: dict[str, str] = {}
     if store is not None:
@@ -36,7 +36,7 @@ def write(folder: Path, store: SeaweedFS | None, tracking: MlflowServer | None, 
     """Both files, whole and private from their first byte on."""
     said = {
         ALL: "Credentials that may do everything: keep this file private.",
-        READ_ONLY: "Credentials that may look and not write: for dashboards.",
+        READ_ONLY: "Credentials for those who look, such as dashboards: they change nothing that is there.",
     }
     for name, words in said.items():
         write_private(folder / name, _script(variables(store, tracking, ray, reader=name == READ_ONLY), words))

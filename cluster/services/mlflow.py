@@ -16,10 +16,21 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cluster.services.ports import check_free, free_ports, is_loopback
-from cluster.services.process import command_line, log_tail, spawn, starts_or_runs, wait_until_gone, write_private
+from cluster.services.process import (
+    command_line,
+    end_all,
+    log_tail,
+    members,
+    spawn,
+    starts_or_runs,
+    wait_until_gone,
+    working_folder,
+    write_private,
+)
 
 _STATE = "mlflow-server.json"
 _START_S, _STOP_S = 240.0, 15.0
@@ -34,7 +45,7 @@ class MlflowServer:
         pid: of the server and of the process group its workers are in.
         host: where it listens.
         password: of the user `admin`, when it asks for one; else empty.
-        reader_password: of the user `reader`, who may look and not write.
+        reader_password: of the user `reader`, who may look, and write no more than experiments of its own.
     """
 
     folder: str
@@ -50,7 +61,7 @@ class MlflowServer:
         return f"http://{self.host}:{self.port}"
 
     def environment(self, *, reader: bool = False) -> dict[str, str]:
-        """MLflow's variables with which any client reaches it; with `reader` as the user that may not write."""
+        """MLflow's variables with which any client reaches it; with `reader` as the user that may look."""
         found = {"MLFLOW_TRACKING_URI": self.uri}
         if self.password:
             found["MLFLOW_TRACKING_USERNAME"] = "reader" if reader else "admin"
@@ -127,6 +138,14 @@ def stop(server: MlflowServer, *, at_once: bool = False) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         wait_until_gone(server.pid, server.is_running, _STOP_S)
+    left = partial(_left, server)
+    if at_once or not end_all(left, signal.SIGTERM, _STOP_S):
+        end_all(left, signal.SIGKILL, _STOP_S)
+
+
+def _left(server: MlflowServer) -> list[int]:
+    """What is left of its process group when its leader is gone, and keeps its port. After a reboot the group may be another's."""
+    return [] if server.is_running() else [pid for pid in members(server.pid) if working_folder(pid) == server.folder]
 
 
 def _launch(
@@ -136,6 +155,8 @@ def _launch(
     asks = auth if auth is not None else bool(before and before.password)
     if not asks and not is_loopback(host):
         raise ValueError(f"MLflow is to listen at {host}, where other machines reach it, without a password; start it with auth")
+    if before is not None:
+        stop(before)
     port = port or (before.port if before else free_ports(1)[0])
     check_free(port, "MLflow", host=host, choose="--mlflow-port")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -78,6 +78,36 @@ def members(group: int) -> list[int]:
     return found
 
 
+def working_folder(pid: int) -> str:
+    """Empty for a process that is gone or another account's."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/cwd")
+    return ""
+
+
+def open_files(pid: int) -> list[str]:
+    """Paths of what a process has open; none of one that is gone or another account's."""
+    found = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
+
+
+def end_all(find: Callable[[], list[int]], number: signal.Signals, seconds: float) -> bool:
+    """Send the signal to all that is found, and wait until nothing is found any more; True when that was in time."""
+    deadline = time.monotonic() + seconds
+    for pid in find():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    while find():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def log_tail(log: Path, lines: int = 15) -> str:
     """The log's last lines, for a message on why a server did not come up."""
     try:

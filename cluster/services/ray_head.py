@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import time
@@ -17,10 +18,21 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from cluster import ray_silence
 from cluster.ray_node import LONGEST_TEMP
 from cluster.services.ports import check_free, free_ports, is_free, is_loopback
-from cluster.services.process import command_line, log_tail, members, send, spawn, starts_or_runs, wait_until_gone, write_private
+from cluster.services.process import (
+    command_line,
+    end_all,
+    log_tail,
+    members,
+    open_files,
+    send,
+    spawn,
+    starts_or_runs,
+    wait_until_gone,
+    working_folder,
+    write_private,
+)
 
 _STATE = "ray-head.json"
 _OBJECTS = 200 * 1024 * 1024
@@ -28,6 +40,8 @@ _OBJECTS = 200 * 1024 * 1024
 _START_S, _STOP_S = 240.0, 30.0
 _TRIES, _TOO_SLOW = 3, "timed out during startup"
 """Ray gives its own parts 30 s, whatever else the machine has to do."""
+_SHORT = "s2l-ray-"
+"""Begins the name of a private folder in /tmp. Ray's own lies in it, since Ray opens that to everybody."""
 _OURS = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS")
 
 
@@ -145,14 +159,10 @@ def stop(head: RayHead, *, at_once: bool = False) -> None:
     if not wait_until_gone(head.pid, head.is_running, _STOP_S):
         send(head.pid, signal.SIGKILL, head.is_running)
         wait_until_gone(head.pid, head.is_running, _STOP_S)
-    for pid in _left(head):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + _STOP_S
-    while _left(head) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    end_all(partial(_left, head), signal.SIGKILL, _STOP_S)
     if not at_once and not head.temp.startswith(head.folder):
-        for folder in (head.temp, f"{head.temp}-before"):
+        outer = Path(head.temp).parent
+        for folder in (outer,) if outer.name.startswith(_SHORT) else (head.temp, f"{head.temp}-before"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -164,17 +174,18 @@ def fingerprint(environment: Mapping[str, str]) -> str:
 
 
 def _left(head: RayHead) -> list[int]:
-    """What is left of its process group when its leader is gone: what was started in our folder, and Ray's own programs."""
+    """What is left of its process group when its leader is gone. After a reboot the group may be another's, another Ray's too."""
     if head.is_running():
         return []
     return [pid for pid in members(head.pid) if _is_part(head, pid)]
 
 
 def _is_part(head: RayHead, pid: int) -> bool:
-    words = " ".join(command_line(pid))
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/cwd") == head.folder or head.temp in words or words.startswith("ray::")
-    return False
+    """True for what was started in our folder, and for what keeps a file of our Ray open, as all of its processes do their logs.
+
+    A worker is known by nothing else: its title replaces its command line and its environment, and its unit's folder ours.
+    """
+    return working_folder(pid) == head.folder or any(file.startswith(f"{head.temp}/") for file in open_files(pid))
 
 
 def _launch(
@@ -212,11 +223,21 @@ def _launch(
 
 
 def _temp(folder: Path, before: RayHead | None) -> str:
-    """A folder in ours, or where its path is too long for Unix sockets, a private one in /tmp."""
-    if before is not None and Path(before.temp).is_dir():
-        return before.temp
+    """A folder in ours, or where its path is too long for Unix sockets, one in a private folder in /tmp."""
     ours = folder / "ray"
-    return str(ours) if len(str(ours)) <= LONGEST_TEMP else tempfile.mkdtemp(dir="/tmp", prefix="s2l-ray-")
+    if len(str(ours)) <= LONGEST_TEMP:
+        return str(ours)
+    if before is not None and _is_private(Path(before.temp).parent):
+        return before.temp
+    return f"{tempfile.mkdtemp(dir='/tmp', prefix=_SHORT)}/r"
+
+
+def _is_private(folder: Path) -> bool:
+    """False also for one that was ours until a reboot emptied /tmp, and that somebody else made since."""
+    with contextlib.suppress(OSError):
+        found = folder.lstat()
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return False
 
 
 def _ports(before: RayHead | None, host: str, port: int | None, dashboard_port: int | None) -> tuple[int, int, int, int]:
@@ -260,7 +281,7 @@ def _command(head: RayHead, cpus: int | None) -> list[str]:
 def _environment(head: RayHead, given: Mapping[str, str]) -> dict[str, str]:
     """Metrics are off unless Ray's own variables ask for them: their ports know no token, and are open wherever the head is."""
     found = {name: value for name, value in os.environ.items() if name not in _OURS} | dict(given)
-    found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token, ray_silence.FOLDER: f"{head.temp}/silent"}
+    found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token}
     for name, value in {
         "RAY_enable_metrics_collection": "0",
         "AUTOSCALER_METRIC_PORT": "-1",

@@ -23,5 +23,4 @@ fi
 words+=("--temp-dir=${S2L_RAY_TEMP:-/tmp/ray}" --object-store-memory=200000000 --disable-usage-stats)
 [[ -z ${S2L_CPUS:-} ]] || words+=("--num-cpus=$S2L_CPUS")
 read -ra more <<<"${S2L_RAY_FLAGS:-}"
-export S2L_RAY_HOME=${S2L_RAY_TEMP:-/tmp/ray}/silent
 exec python -m cluster.ray_silence start "${words[@]}" "${more[@]}" # `ray start` that asks no cloud where it is

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An S3 server (SeaweedFS), in the foreground, with one bucket. Its S3 port asks for keys always; master, volume and filer listen on loopback.
-# With another S2L_BIND, S3's own gRPC port (S2L_S3_PORT + 10000) goes along and asks nobody for a key: let no firewall pass it.
+# With another S2L_BIND, S3's own gRPC port (S2L_S3_PORT + 10000) goes along; all gRPC ports ask for a certificate that stays in the data folder.
 #
 #   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY         required: who may read and write
 #   S2L_READ_ACCESS_KEY_ID, S2L_READ_SECRET_ACCESS_KEY   who may only read: dashboards          [nobody]
@@ -20,6 +20,7 @@ bucket=${S2L_BUCKET:-s2l}
 s3=${S2L_S3_PORT:-8333} filer=${S2L_FILER_PORT:-8888}
 umask 077
 mkdir -p "$data/volumes"
+data=$(cd "$data" && pwd)
 
 identity() {
   printf '{"name": "%s", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], "actions": [%s]}' "$@"
@@ -41,7 +42,8 @@ words=(
   -master.volumeSizeLimitMB=256 -volume.max=0 -master.telemetry=false
   -volume.preStopSeconds=1 -master.electionTimeout=1s -master.raftHashicorp -master.raftBootstrap=false
 )
-cd "$data"
+python -m cluster.services.certificates "$data" # without it, whoever reaches S3's gRPC port makes a key for himself
+cd "$data" # where SeaweedFS looks for security.toml
 weed "${words[@]}" &
 server=$!
 trap 'kill -TERM "$server" 2>/dev/null || true' TERM INT

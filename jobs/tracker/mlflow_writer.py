@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jobs.tracker.batches import batches
 from jobs.tracker.database import ensure_database
-from jobs.tracker.location import artifact_location, shown, sqlite_file
+from jobs.tracker.location import SERVERS, artifact_location, shown, sqlite_file
 from jobs.tracker.rows import Row
 
 SETTLE_S = 1.0
@@ -36,6 +37,10 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout holds a command's answer
 }
+_FOLDERS = ("", "file", "runs", "models")
+"""Kinds of addresses of artifacts that name a folder of this machine, or something else that may."""
+_WITH_PASSWORD = (*SERVERS, "mlflow-artifacts")
+"""Kinds of addresses to which MLflow's client sends the user and the password of tracking, whatever host they name."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_CONFLICT")
 
 
@@ -155,14 +160,32 @@ class MlflowWriter:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(self._client.create_experiment(name, artifact_location(self.uri), {"mlflow.experimentKind": _KIND}))
+                made = self._client.create_experiment(name, artifact_location(self.uri), {"mlflow.experimentKind": _KIND})
+                experiment = self._client.get_experiment(made)
             except MlflowException:  # another writer was faster
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
+        self._refuse_place(name, str(experiment.artifact_location))
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
+
+    def _refuse_place(self, name: str, place: str) -> None:
+        """Whoever may make an experiment chose its place: that decides no folder of this machine, and no host that gets our password."""
+        here, there = urlsplit(self.uri), urlsplit(place)
+        if here.scheme not in SERVERS:
+            return
+        why = ""
+        if there.scheme in _FOLDERS or len(there.scheme) == 1:  # one letter: a Windows drive
+            why = "is not on the server but names a folder here"
+        elif there.scheme in _WITH_PASSWORD and there.netloc.rpartition("@")[2] not in ("", here.netloc.rpartition("@")[2]):
+            why = "is another host, which would be told the password for this one"
+        if why:
+            raise Refused(
+                f"{shown(self.uri)}: files of experiment {name!r} would go to {place}, which {why}; "
+                "delete that experiment for good, or start the server with --serve-artifacts"
+            )
 
     def _one_parent(self, parents: list[Run]) -> str:
         if not parents:

@@ -15,6 +15,10 @@ from tests.s2l_process import Home, chaos_grid
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 WORKERS = 2
 PYTHON = str(ROOT / ".venv/bin/python")
+MAKE_A_KEY = """\
+from tests.services_world import MAKE_A_KEY, unasked
+print(unasked("seaweedfs", 18333, MAKE_A_KEY))
+"""
 COUNT_RUNS = """\
 from mlflow import MlflowClient
 client = MlflowClient()
@@ -68,6 +72,11 @@ def test_a_grid_run_in_the_head_ends_as_in_one_process_and_is_tracked(services: 
 def test_what_listens_beyond_loopback_lets_nobody_in_without_credentials(services: Bed, url: str, code: str) -> None:
     words = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url]
     assert services.execute("worker1", *words).stdout == code
+
+
+def test_nobody_makes_a_key_to_the_store_without_its_certificate(services: Bed) -> None:
+    asked = services.execute("worker1", PYTHON, "-c", MAKE_A_KEY)
+    assert asked.stdout.strip() == "UNAVAILABLE", asked.stderr
 
 
 def test_of_seaweedfs_only_s3_and_its_grpc_port_listen_beyond_loopback(services: Bed) -> None:

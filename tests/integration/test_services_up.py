@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from cluster.services.ports import GRPC, is_loopback
-from tests.services_world import ServicesHome, listening, own_address, processes_of, read, services_home
+from tests.services_world import MAKE_A_KEY, ServicesHome, listening, own_address, processes_of, read, services_home, unasked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -36,18 +36,6 @@ def status(url: str, headers: dict[str, str] | None = None) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
-
-
-def unasked(host: str, port: int, method: str) -> str:
-    """The status of a gRPC call without credentials."""
-    import grpc
-
-    with grpc.insecure_channel(f"{host}:{port}") as channel:
-        try:
-            channel.unary_unary(method)(b"", timeout=20)
-        except grpc.RpcError as error:
-            return str(error.code().name)
-    return "OK"
 
 
 RAY_CALLS = (
@@ -189,7 +177,7 @@ def test_beyond_loopback_every_port_asks_for_credentials(home: ServicesHome) -> 
     assert status(s3 + "/s2l/store/x") == 403
     assert read(home.services / "env.readonly")["MLFLOW_TRACKING_USERNAME"] == "reader"
     inner = int(s3.rpartition(":")[2]) + GRPC
-    assert unasked(host, inner, "/messaging_pb.SeaweedS3IamCache/PutIdentity") == "UNAVAILABLE"
+    assert unasked(host, inner, MAKE_A_KEY) == "UNAVAILABLE"
     open_to_others = {name: listening(processes_of([service["pid"]])) for name, service in services.items()}
     assert {address for name in ("s3", "mlflow") for address, _ in open_to_others[name] if not is_loopback(address)} == {host}
     ports = {port for address, port in open_to_others["ray"] if not is_loopback(address)}
@@ -197,3 +185,18 @@ def test_beyond_loopback_every_port_asks_for_credentials(home: ServicesHome) -> 
     assert {port: refuses_strangers(host, port) for port in ports} == dict.fromkeys(ports, True)
     told = home.run("up", "--folder", str(home.services), "--host", "127.0.0.1", check=(2,)).stderr
     assert f"s3 runs and listens at {host}; to change that: s2l down" in told
+
+
+def test_what_a_killed_mlflow_leaves_behind_keeps_no_port_and_does_not_outlive_down(home: ServicesHome) -> None:
+    alone = ("--without", "s3", "--without", "ray")
+    first = home.up(*alone)["mlflow"]
+    ours = processes_of([first["pid"]])
+    os.kill(first["pid"], signal.SIGKILL)
+    again = home.up(*alone)["mlflow"]
+    assert (again["state"], again["address"]) == ("restarted", first["address"])
+    assert not [process for process in ours if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    os.kill(again["pid"], signal.SIGKILL)
+    assert status(again["address"] + "/health") == 200
+    home.down()
+    with pytest.raises(urllib.error.URLError):
+        status(again["address"] + "/health")

@@ -21,6 +21,7 @@ import pytest
 
 from tests.compose_bed import ROOT
 from tests.s2l_process import Home, wait_for
+from tests.services_world import MAKE_A_KEY, unasked
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 START = ROOT / "docker/start"
@@ -54,10 +55,12 @@ class Service:
         wait_for(lambda: answers(url) or self.process.poll() is not None, url, timeout=300)
         assert self.process.poll() is None, self.log.read_text(errors="replace")[-3000:]
 
-    def listening(self) -> set[str]:
-        """Addresses that the command and what it started listen on."""
+    def listening(self) -> set[tuple[str, int]]:
+        """Addresses and ports that the command and what it started listen on."""
         pids = {self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))}
-        return {found.laddr.ip for found in psutil.net_connections("tcp") if found.status == "LISTEN" and found.pid in pids}
+        return {
+            (found.laddr.ip, found.laddr.port) for found in psutil.net_connections("tcp") if found.status == "LISTEN" and found.pid in pids
+        }
 
     def stop(self) -> int:
         """SIGTERM to the command alone, as an engine sends it; its exit code."""
@@ -102,13 +105,15 @@ def test_store_and_tracking_come_up_on_loopback_and_doctor_finds_them_well(folde
         found = Home(folder).json("doctor", "--store", "s3://s2l/store", "--tracking", f"http://127.0.0.1:{tracking}", check=(0, 2))
         states = {check["name"]: check["state"] for check in found["checks"]}
         assert (states["store"], states["tracking"]) == ("ok", "ok")
-        assert weed.listening() == {"127.0.0.1"}
-        assert mlflow.listening() == {"127.0.0.1"}
+        assert {address for service in (weed, mlflow) for address, _ in service.listening()} == {"127.0.0.1"}
+        inner_ports = [port + 10_000 for port in (s3, master, volume, filer)]
+        assert {port for _, port in weed.listening()} >= set(inner_ports)
+        assert {port: unasked("127.0.0.1", port, MAKE_A_KEY) for port in inner_ports} == dict.fromkeys(inner_ports, "UNAVAILABLE")
         assert (
             json.loads((folder / "weed/s3.json").read_text())["identities"][0]["credentials"][0]["secretKey"]
             == KEYS["AWS_SECRET_ACCESS_KEY"]
         )
-        assert all(path.stat().st_mode & 0o077 == 0 for path in (folder / "weed", folder / "weed/s3.json", folder / "mlflow"))
+        assert all(path.stat().st_mode & 0o077 == 0 for path in (folder / "weed", *(folder / "weed").iterdir(), folder / "mlflow"))
     finally:
         codes = [service.stop() for service in (mlflow, weed)]
     assert codes[1] in (0, 143)

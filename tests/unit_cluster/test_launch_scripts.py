@@ -81,3 +81,52 @@ def test_every_setting_the_slurm_script_reads_is_described_in_it() -> None:
     described = "\n".join(line for line in lines if line.startswith("#"))
     read = set(re.findall(r"\$\{(S2L_\w+):-", "\n".join(lines)))
     assert {name for name in read if f"#   {name} " not in described} == set()
+
+
+def in_slurm_script(tmp_path: Path, name: str, code: str, stub: str, **given: str) -> subprocess.CompletedProcess[str]:
+    """Code after the script's function of that name; `stub` stands for the programs it starts."""
+    function = re.search(rf"^{name}\(\) {{$.*?^}}$", SBATCH.read_text(), re.MULTILINE | re.DOTALL)
+    assert function is not None
+    (tmp_path / "bin").mkdir()
+    for program in ("python", "ray", "hostname"):
+        (tmp_path / "bin" / program).write_text(f"#!/bin/bash\n{stub}\n")
+        (tmp_path / "bin" / program).chmod(0o755)
+    path = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    words = ["bash", "-c", f"{function[0]}\n{code}"]
+    return subprocess.run(words, env=path | given, capture_output=True, text=True, check=False, timeout=60)
+
+
+NODE = {"S2L_HEAD_IP": "127.0.0.1", "S2L_PORT": "1", "SLURM_CPUS_ON_NODE": "1", "SLURM_JOB_ID": "7"}
+SHOW = """\
+temp=$(printf '%s\\n' "$@" | sed -n 's/^--temp-dir=//p')
+mkdir -p "$temp" && chmod 777 "$temp" && cp -r "$temp" "$KEPT"
+stat --format '%a %n' "$(dirname "$temp")"/* "$(dirname "$temp")" >"$KEPT/modes"
+"""
+
+
+def test_a_node_s_ray_lies_in_a_private_folder_without_what_a_former_life_left_and_goes(tmp_path: Path) -> None:
+    temp = tmp_path / "s2l-ray-7"
+    (temp / "r" / "session_old").mkdir(parents=True)
+    done = in_slurm_script(tmp_path, "ray_node", "ray_node head", SHOW, S2L_RAY_TEMP=str(temp), KEPT=str(tmp_path / "kept"), **NODE)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "kept" / "modes").read_text().splitlines() == [f"777 {temp}/r", f"700 {temp}"]
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["modes"]
+    assert not temp.exists()
+
+
+def test_a_node_whose_folder_cannot_be_made_private_starts_no_ray_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    temp = f"{tmp_path}/file/s2l-ray-7"
+    done = in_slurm_script(tmp_path, "ray_node", "ray_node head", 'echo "$0" >>"$KEPT"', S2L_RAY_TEMP=temp, KEPT=f"{tmp_path}/kept", **NODE)
+    assert done.returncode == 1
+    assert f"s2l.sbatch: {temp} on " in done.stderr
+    assert "set S2L_TMP to another local folder" in done.stderr
+    assert (tmp_path / "kept").read_text() == f"{tmp_path}/bin/hostname\n", "the message's node, and no Ray"
+
+
+@pytest.mark.parametrize(("given", "first"), [({"SLURMD_NODENAME": "n1"}, "n1"), ({}, "long")])
+def test_the_first_node_has_the_name_that_slurm_gave_it(tmp_path: Path, given: dict[str, str], first: str) -> None:
+    (line,) = [line for line in SBATCH.read_text().splitlines() if line.startswith("first=")]
+    stub = "[[ $1 == -s ]] && echo long || echo long.name.example"
+    done = in_slurm_script(tmp_path, "on_nodes", f'{line}\necho "$first"', stub, **given)
+    assert done.stdout == f"{first}\n"
