@@ -282,6 +282,7 @@ def _environment(head: RayHead, given: Mapping[str, str]) -> dict[str, str]:
     """Metrics are off unless Ray's own variables ask for them: their ports know no token, and are open wherever the head is."""
     found = {name: value for name, value in os.environ.items() if name not in _OURS} | dict(given)
     found |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token}
+    found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found.get('PATH', os.defpath)}"  # the `python` of detached runs has s2l
     for name, value in {
         "RAY_enable_metrics_collection": "0",
         "AUTOSCALER_METRIC_PORT": "-1",

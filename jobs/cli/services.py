@@ -68,7 +68,7 @@ def up(
     \b
       source s2l-data/services/env             what you need to use them; keep it private
       s2l run quickstart                       runs on that Ray, stores there, mirrors there
-      source s2l-data/services/env.readonly    for those who may look and not write
+      source s2l-data/services/env.readonly    for those who may look: the store's key cannot write
       s2l doctor                               checks them, from the workers' side too
     """
     from cluster.services import together

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -98,6 +100,7 @@ def test_a_ray_head_asks_for_its_token_and_serves_no_metrics_whatever_its_parent
     monkeypatch.setenv("RAY_ADDRESS", "10.9.9.9:6379")
     found = ray_head._environment(RAY, {"AWS_ACCESS_KEY_ID": "WRITER"})
     assert (found["RAY_AUTH_MODE"], found["RAY_AUTH_TOKEN"], found["AWS_ACCESS_KEY_ID"]) == ("token", "the token", "WRITER")
+    assert found["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent), "detached runs find another python"
     assert not {"RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"} & set(found)
     assert (found["AUTOSCALER_METRIC_PORT"], found["DASHBOARD_METRIC_PORT"], found["RAY_enable_metrics_collection"]) == ("-1", "-1", "0")
 
