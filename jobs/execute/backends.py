@@ -163,11 +163,15 @@ class RayBackend(LocalBackend):
         setup = self._settings(share) | {"board": board}
         try:
             TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, shape_of=shapes.of, temp=self._scratch.root / "tune").run(
-                queue, self._run.note, lambda unit, outcome: self._lost(unit, outcome, reader), _over(self._run.gate, reader)
+                queue, self._note, lambda unit, outcome: self._lost(unit, outcome, reader), _over(self._run.gate, reader)
             )
         finally:
             with undisturbed():
                 reader.stop()
+
+    def _note(self, unit: Unit, outcome: Outcome) -> None:
+        self._losses.worked |= bool(outcome.ran)
+        self._run.note(unit, outcome)
 
     def _look_for_room(self, largest: Shape) -> None:
         """Refuse what cannot run, unless the cluster has no worker at all: one that grows gets its first ones when units wait."""
@@ -214,10 +218,11 @@ def _over(gate: Gate, reader: BoardReader) -> Callable[[], bool]:
     closed: list[float] = []
 
     def over() -> bool:
-        if gate.is_closed():
-            closed.append(time.monotonic()) if not closed else None
-            return time.monotonic() - closed[0] >= CLOSED_S and reader.runs_nothing()
-        return False
+        if not gate.is_closed():
+            return False
+        if not closed:
+            closed.append(time.monotonic())
+        return time.monotonic() - closed[0] >= CLOSED_S and reader.runs_nothing()
 
     return over
 

@@ -47,6 +47,7 @@ class Losses:
         node_lives: whether a node, by Ray's name, is still there.
 
     Attributes:
+        worked: whether a worker of this run has computed anything.
         halved: key of a stage -> how often its pieces of a batch are to be halved: from the second worker on that died in it, for want of
             memory as likely as not.
     """
@@ -57,6 +58,7 @@ class Losses:
         self._unreached: Counter[str] = Counter()
         self._broken: Counter[str] = Counter()
         self.halved: Counter[str] = Counter()
+        self.worked = False
 
     def lost(self, unit: Unit, story: Story | None) -> Verdict | None:
         """Note that a unit's worker is gone; why the unit is given up, or None to try again.

@@ -161,6 +161,18 @@ def broken(error_class: ErrorClass, message: str) -> Outcome:
     return Outcome(broken=asdict(Verdict(error_class, message, STAGE, "host-a", "Traceback ...")), ran=("before",), notes=("a note",))
 
 
+def test_input_of_which_no_worker_can_be_made_ends_the_run_unless_others_were_made_of_it(world: World) -> None:
+    run, wrong = Run(), Outcome(wrong="a worker on host-b cannot begin: no key")
+    with pytest.raises(InputError, match="a worker on host-b cannot begin: no key"):
+        run.judge(world, wrong)
+    world.losses.worked = True
+    found = [run.judge(world, wrong) for _ in range(3)]
+    assert [outcome is not None and outcome.preempted for outcome in found] == [True, True, False]
+    assert run.said[0].endswith("its unit begins again: unknown: a worker on host-b cannot begin: no key")
+    (given_up,) = run.given_up
+    assert (given_up.error_class, given_up.message, given_up.tries) == ("unknown", "a worker on host-b cannot begin: no key", 3)
+
+
 def test_an_error_outside_of_the_stages_that_may_pass_is_tried_as_often_as_a_lost_worker_and_recorded_as_what_it_is(world: World) -> None:
     run = Run()
     found = [run.judge(world, broken("unknown", "no driver\nof that name")) for _ in range(3)]
