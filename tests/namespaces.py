@@ -115,6 +115,8 @@ class Host:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.1)
         for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):  # one that was just started is not among the host's yet
+                os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
         self.processes.clear()

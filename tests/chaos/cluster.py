@@ -28,6 +28,7 @@ _HEALTH = {
 class Cluster:
     """Attributes:
     env: of every process of Ray: a token, and how soon a silent node counts as lost.
+    away: names of nodes that are cut off at the moment.
     """
 
     head: Host
@@ -35,6 +36,7 @@ class Cluster:
     env: dict[str, str]
     folder: Path
     ray: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
 
     @property
     def address(self) -> str:

@@ -213,8 +213,9 @@ def test_drawn_faces_resolve_without_a_folder() -> None:
     assert LocalInputs().domain("tiny-faces", name).members == DrawnFaces(identity=name).members
 
 
-def test_unknown_data_and_domains_name_what_is_allowed(folder: Path) -> None:
+def test_unknown_data_and_domains_name_what_is_allowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_jsonl(folder, rows())
+    monkeypatch.chdir(folder.parent)  # a long path is shortened in messages
     with pytest.raises(
         InputError, match=r'unknown data "tiny-face"; allowed: tiny-faces, or a folder of images; did you mean "tiny-faces"'
     ):
@@ -222,7 +223,7 @@ def test_unknown_data_and_domains_name_what_is_allowed(folder: Path) -> None:
     with pytest.raises(InputError, match=r'unknown domain of .*photos "Anne"; allowed: Ann, Bob; did you mean "Ann"'):
         resolve_data(str(folder), "Anne")
     with pytest.raises(InputError, match=r'unknown data .*photo"; allowed: .*did you mean "photos"'):
-        resolve_data(str(folder.parent / "photo"), "Ann")
+        resolve_data("./photo", "Ann")
 
 
 # --- wrong tables ---

@@ -19,11 +19,13 @@ def _node_gone(world: World, rng: random.Random) -> Injected:
         raise NotNow
     host = pick(rng, busy)
     host.cut()
+    cluster.away.add(host.name)
     time.sleep(rng.uniform(0.5, 3.0))
     host.kill()
 
     def mend() -> None:
         host.join()
+        cluster.away.discard(host.name)
         cluster.start_node(host)
 
     return Injected("link of a node down, then all its processes killed", mend=mend)
@@ -33,7 +35,7 @@ def _head_restarted(world: World, rng: random.Random) -> Injected:
     """The head's host loses its power with the driver on it. It comes back, and so do the nodes, which cannot live without it."""
     cluster: Cluster = world.parts["cluster"]
     drivers = world.running()
-    if not drivers or not cluster.workers():
+    if not drivers or cluster.away or not cluster.workers():  # a node that is cut off could not come back with the head
         raise NotNow
     for driver in drivers:
         driver.killed = True
