@@ -76,9 +76,8 @@ def main() -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         code = _interrupted()
-    except SystemExit as end:  # so click ends where any pipe broke: none that is read from us, they are outlived
-        click.echo(f"s2l: ended early: {'a connection broke' if isinstance(end.code, int) else end.code}", err=True)
-        code = end.code if isinstance(end.code, int) else 1
+    except SystemExit as end:  # so Ray ends on a SIGTERM that comes while it starts, before we listen again
+        code = _interrupted() if end.code == signal.SIGTERM else _ended_early(end.code)
     except OSError as error:
         click.echo(f"s2l: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         _abandon_stdout()
@@ -103,6 +102,12 @@ def _abandon_stdout() -> None:
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _ended_early(code: str | int | None) -> int:
+    """So click ends where any pipe broke: none that is read from us, they are outlived."""
+    click.echo(f"s2l: ended early: {'a connection broke' if isinstance(code, int) else code}", err=True)
+    return code if isinstance(code, int) else 1
 
 
 def _interrupted() -> int:

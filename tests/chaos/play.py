@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import socket
@@ -52,9 +53,11 @@ class Play:
             self._inject_at_start()
             self._world.start()
             self._until_done()
-        finally:
+        except BaseException:
             for _, injected in self._open:
-                injected.mend()
+                with contextlib.suppress(Exception):  # what was broken first is what counts
+                    injected.mend()
+            raise
 
     def _until_done(self) -> None:
         last, changed = -1, time.monotonic()

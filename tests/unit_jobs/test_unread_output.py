@@ -27,6 +27,7 @@ NOTHING = (
 FAILING = "import tests.benchmarks.noop_stages.shake as shake\ndef run(job): raise ValueError('cannot work')\nshake.run = run\n"
 MAIN = "from jobs.cli import main; main()"
 BROKEN = "import jobs.cli.run as at\ndef gone(*_): raise BrokenPipeError(32, 'Broken pipe')\nat.load_plan = gone\n"
+RAY_WAS_TOLD = "import signal, sys\nimport jobs.cli.run as at\ndef told(*_): sys.exit(signal.SIGTERM)\nat.load_plan = told\n"
 
 
 @contextmanager
@@ -106,6 +107,12 @@ def test_who_follows_a_run_and_is_read_no_more_leaves_it(world: World) -> None:
 def test_a_pipe_that_broke_elsewhere_is_no_success(world: World) -> None:
     run = world.ended(BROKEN, *RUN, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert (run.returncode, run.stdout, run.stderr) == (1, b"", b"s2l: ended early: a connection broke\n")
+
+
+def test_a_sigterm_that_ray_s_own_handler_gets_while_it_starts_is_an_interruption(world: World) -> None:
+    run = world.ended(RAY_WAS_TOLD, *RUN, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.returncode == 130
+    assert run.stderr.startswith(b"s2l: interrupted; nothing committed is lost")
 
 
 class Breaking(io.StringIO):
