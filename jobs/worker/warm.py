@@ -126,16 +126,19 @@ def scratch_of(run: str) -> Scratch:
 def _hold(root: Path) -> int:
     """A shared lock on a scratch folder that is surely there: one who found it unused may have removed it while we came."""
     while True:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = -1
         try:
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = _open_lock(root)
             fcntl.flock(handle, fcntl.LOCK_SH)
             if (root / "in-use").stat().st_ino == os.fstat(handle).st_ino:
                 (root / "parents").mkdir(exist_ok=True, mode=0o700)
                 return handle
-        except FileNotFoundError:
-            continue
-        os.close(handle)
+        except (FileNotFoundError, FileExistsError):  # pathlib says the latter of a folder that went while it looked
+            if root.is_file():
+                raise
+        if handle >= 0:
+            os.close(handle)
 
 
 def _open_lock(root: Path) -> int:
