@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from jobs.errors import Preempted
 from jobs.stages.contract import StageJob
 
+PIECES = "micro-batch"
+"""A file of a checkpoint: in pieces of which size what led to it was computed, where it was not in whole batches."""
 SHARE = 0.05
 """At most this share of the time goes into checkpoints: one that takes long to write is written less often."""
 
@@ -24,7 +27,10 @@ class Checkpoints:
 
     def load(self, into: Path) -> bool:
         """Put the newest checkpoint's files into the folder; False when there is none."""
-        return self._job.progress.load(into)
+        found = self._job.progress.load(into)
+        if found and (into / PIECES).exists():  # the manifest is to say so, whoever resumes, and in whichever pieces
+            self._job.made["micro_batch"] = min(int((into / PIECES).read_text()), self._job.micro_batch or sys.maxsize)
+        return found
 
     def due(self, step: int = 0) -> bool:
         """Whether to keep one now."""
@@ -38,6 +44,8 @@ class Checkpoints:
             jobs.errors.Preempted: the machine is taken away, and the checkpoint is kept: stop here.
             jobs.errors.Conflict: another driver has taken the stage over; stop at once.
         """
+        if pieces := self._job.made.get("micro_batch", self._job.micro_batch):
+            (folder / PIECES).write_text(str(pieces))
         self._job.progress.save(folder)
         now = self._clock()
         self._next = now + max(self._job.checkpoint_every_s, (now - self._began) / SHARE)

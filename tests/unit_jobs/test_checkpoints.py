@@ -68,3 +68,37 @@ def test_one_is_due_at_once_when_the_machine_is_taken_away_and_the_work_stops_wh
     with pytest.raises(Preempted):
         world.checkpoints.save(Path())
     assert world.saved == 1
+
+
+class Kept:
+    """A store of one checkpoint."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] | None = None
+
+    def load(self, into: Path) -> bool:
+        for name, content in (self.files or {}).items():
+            (into / name).write_bytes(content)
+        return self.files is not None
+
+    def save(self, folder: Path) -> None:
+        self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("first", "then", "told"), [(None, None, None), (2, None, 2), (2, 1, 1), (1, 2, 1), (None, 4, None)])
+def test_whoever_resumes_tells_in_which_pieces_what_came_before_was_computed(
+    tmp_path: Path, first: int | None, then: int | None, told: int | None
+) -> None:
+    kept = Kept()
+    jobs = []
+    for number, pieces in enumerate((first, then, then)):
+        more: dict[str, Any] = {"progress": kept, "cache": Warm(), "device": "cpu", "say": lambda fraction, words: None}
+        jobs.append(StageJob(BlindStage(), "key", (), tmp_path, **more, micro_batch=pieces))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        checkpoints = Checkpoints(jobs[-1])
+        assert checkpoints.load(folder) == (number > 0)
+        (folder / "state").write_text("state")
+        checkpoints.save(folder)
+    assert jobs[1].made.get("micro_batch") == told
+    assert jobs[2].made.get("micro_batch") == (told or then)
