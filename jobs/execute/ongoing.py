@@ -66,6 +66,8 @@ class Ongoing:
         for trial in self.plan.trials:
             open_leaves = {leaf.key for leaf in trial.leaves()} & keys
             self._open[trial.key] = len(open_leaves)
+            if open_leaves:
+                self._told.pop(trial.key, None)  # told again when what was spoiled is made again
             for key in open_leaves:
                 self._waits.setdefault(key, []).append(trial)
 

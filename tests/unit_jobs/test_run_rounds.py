@@ -272,6 +272,8 @@ def test_results_that_were_spoiled_are_made_again_by_running_again(world: World,
         text.write_bytes(text.read_bytes()[:50])
     result = world.run()
     assert node.key in result.ran
+    trial = next(trial for trial in world.plan.trials if node in trial.leaves())
+    assert world.told.count((trial.key, "done")) == 2, "the mirror hears of what was made again"
     assert result.counts() == {"done": 4, "failed": 0, "blocked": 0}
     assert verify(world.ledger) == []
     assert world.run().ran == set()
