@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,13 +14,20 @@ from torch import Tensor, nn
 
 from s2l_core.training.accelerated import Accelerated
 from s2l_core.training.companions import Companion
+from s2l_core.training.curve import Curve
 from s2l_core.training.group import agreed, share_files
 
-if TYPE_CHECKING:
-    from s2l_core.training.fit import Checkpoint, Curve
-
-
 TENSORS, STATE = "fit.safetensors", "fit.json"
+
+
+class Checkpoint(Protocol):
+    """Where a fit keeps its state; `due` says after which steps."""
+
+    def load(self, into: Path) -> bool: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def due(self, step: int) -> bool: ...
 
 
 def save_checkpoint(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -14,8 +11,9 @@ from torch import nn
 from s2l_core.specs.training import TrainSpec
 from s2l_core.training.accelerated import Accelerated
 from s2l_core.training.batch import Batch, Loss, Sampler, examples_of
-from s2l_core.training.checkpoint import load_checkpoint, save_checkpoint
+from s2l_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from s2l_core.training.companions import Companion, Ema
+from s2l_core.training.curve import Curve
 from s2l_core.training.errors import NumericalFailure
 from s2l_core.training.gradient import GradientRule, MeanGradient
 from s2l_core.training.group import ALONE, Group, agreed
@@ -23,32 +21,6 @@ from s2l_core.training.group import ALONE, Group, agreed
 __all__ = ["Batch", "Checkpoint", "Curve", "Loss", "Say", "examples_of", "fit", "lr_at"]
 
 Say = Callable[[float, str], None]
-
-
-@dataclass
-class Curve:
-    """What happened, one entry a step."""
-
-    step: list[int] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    lr: list[float] = field(default_factory=list)
-    grad_norm: list[float] = field(default_factory=list)
-
-    def append(self, step: int, loss: float, lr: float, grad_norm: float) -> None:
-        self.step.append(step)
-        self.loss.append(loss)
-        self.lr.append(lr)
-        self.grad_norm.append(grad_norm)
-
-
-class Checkpoint(Protocol):
-    """Where a fit keeps its state; `due` says after which steps."""
-
-    def load(self, into: Path) -> bool: ...
-
-    def save(self, folder: Path) -> None: ...
-
-    def due(self, step: int) -> bool: ...
 
 
 def fit(
