@@ -188,7 +188,7 @@ def _disturb(night: Night, lost: Sequence[str]) -> tuple[dict[str, str], dict[st
     night.until(lambda: all(night.works(name) for name in lost), "a worker on each node that is to die", driver, 120)
     for name in lost:
         night.power_cut(name)
-    night.until(lambda: all(f"lost on {name}" in night.said() for name in lost), "word of the lost nodes", driver, 120)
+    night.until(lambda: night.said().count("a worker was lost") >= len(lost), "word of the lost nodes", driver, 120)
     night.wait_for(MLFLOW_DIES, driver)
     processes = night.kill_mlflow()
     assert processes, "there was no MLflow to kill"
