@@ -34,6 +34,8 @@ from cluster.services.process import (
 
 _STATE = "mlflow-server.json"
 _START_S, _STOP_S = 240.0, 15.0
+_KNOWN_S = 60
+"""How long MLflow remembers that a password was right. By default it hashes it anew at every request, which costs more than the request."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ def _launch(
 def _auth_arguments(folder: Path, server: MlflowServer) -> list[str]:
     """The basic-auth application; hosts that are not these are refused, as a page of elsewhere would name."""
     lines = ["[mlflow]", "default_permission = READ", f"database_uri = sqlite:///{folder}/users.db", "admin_username = admin"]
+    lines.append(f"auth_cache_ttl_seconds = {_KNOWN_S}")
     write_private(folder / "auth.ini", "\n".join([*lines, ""]))
     return ["--app-name=basic-auth", f"--allowed-hosts={server.host}:{server.port},localhost:{server.port},127.0.0.1:{server.port}"]
 

@@ -26,8 +26,9 @@ if ! is_loopback || [[ -n ${MLFLOW_AUTH_ADMIN_PASSWORD:-} ]]; then
   need MLFLOW_AUTH_ADMIN_USERNAME "the first user's name"
   need MLFLOW_AUTH_ADMIN_PASSWORD "that user's password, twelve characters or more"
   need MLFLOW_FLASK_SERVER_SECRET_KEY "a random text, such as: openssl rand -hex 32"
-  # The password stays in the environment; this file holds none.
-  printf '%s\n' '[mlflow]' 'default_permission = READ' "database_uri = sqlite:///$data/users.db" >"$data/auth.ini"
+  # The password stays in the environment; this file holds none. That it was right is remembered for a minute: hashing it anew at every
+  # request, which is the default, costs more than the request.
+  printf '%s\n' '[mlflow]' 'default_permission = READ' "database_uri = sqlite:///$data/users.db" 'auth_cache_ttl_seconds = 60' >"$data/auth.ini"
   export MLFLOW_AUTH_CONFIG_PATH=$data/auth.ini
   words+=(--app-name=basic-auth)
 fi

@@ -22,6 +22,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 THREAD = "s2l-mlflow"
 LAST_DELIVERY_S = 30.0
 """How long the delivery that is under way may take when all others have been given up."""
+TELL_S = 10.0
+"""How often a person who waits for MLflow at a run's end is told how much is to go."""
 LAST_TRIES = 3
 """How often a grid that has ended tries an MLflow that does not answer: a busy database deserves more than one."""
 
@@ -102,17 +104,22 @@ class Mirror:
             self._pending[trial.key] = event
             self._wake.notify()
 
-    def finish(self, timeout_s: float = 60.0) -> MirrorReport:
-        """Deliver what is left, for so long at most; what then still waits stays on disk. An MLflow that is down is not waited for.
+    def finish(self, silent_s: float = 60.0, at_most_s: float | None = None) -> MirrorReport:
+        """Deliver what is left; what then still waits stays on disk. An MLflow that is down is not waited for.
 
         What is being delivered when the time is up is delivered: a thread that Python's end meets in compiled code (drawing, a database)
         takes the whole process down, and with it the exit code of a grid that is complete.
+
+        Args:
+            silent_s: give up when MLflow has taken no trial for so long.
+            at_most_s: give up after so long, also when it takes one after the other, and for the grid's summary, whose report takes a large
+                grid minutes; `silent_s` when not given.
         """
         with self._wake:
             self._ending = True
             self._wake.notify()
         if self._thread.is_alive():
-            self._thread.join(timeout_s)
+            self._await(silent_s, silent_s if at_most_s is None else at_most_s)
         self._given_up.set()
         if self._thread.is_alive():
             self._thread.join(LAST_DELIVERY_S)
@@ -125,6 +132,22 @@ class Mirror:
         behind = bool(left) or bool(self._refused) or not self._delivery.closed
         command = self._command if behind else ""
         return MirrorReport(self._delivery.written, self._delivery.unchanged, self._refused, len(left), command, ui_command(self._uri))
+
+    def _await(self, silent_s: float, at_most_s: float) -> None:
+        """Until all is delivered, or it is time to give up; says now and then how much is to go."""
+        begun = since = told = time.monotonic()
+        seen = len(self._pending)
+        while True:
+            self._thread.join(min(0.1, silent_s))
+            left, now = len(self._pending), time.monotonic()
+            if left != seen:
+                seen, since = left, now
+            if not self._thread.is_alive() or now - begun >= at_most_s or (left and now - since >= silent_s):
+                return
+            if now - told >= TELL_S:
+                told = now
+                waits = f"{left} trials" if left else "the grid's summary"
+                self._notice(f"MLflow: {waits} to go; the results are complete, and Ctrl-C leaves this for `{self._command}`")
 
     # --- the thread ---
 

@@ -17,7 +17,9 @@ from jobs.tracker.mirror import Mirror, MirrorReport
 from jobs.tracker.sync import sync
 
 FINISH_S, INTERRUPTED_S = 60.0, 3.0
-"""How long the end of a run, and of an interrupted one, waits for MLflow."""
+"""How long the end of a run, and of an interrupted one, waits for an MLflow that takes nothing."""
+CATCH_UP_S = 600.0
+"""How long the end of a run waits for an MLflow that takes one trial after the other: after an outage thousands may be to go."""
 
 
 @contextmanager
@@ -41,12 +43,16 @@ def mirrored(
     uri = resolved(uri)
     mirror = Mirror(plan, ledger, uri, spool_folder(uri), notice, artifacts=artifacts, grid_artifacts=grid_artifacts)
     mirror.start()
-    wait_s = INTERRUPTED_S
     try:
         yield mirror.trial_changed
-        wait_s = FINISH_S
-    finally:
-        _say(mirror.finish(wait_s), uri, notice)
+    except BaseException:
+        _say(mirror.finish(INTERRUPTED_S), uri, notice)
+        raise
+    try:
+        report = mirror.finish(FINISH_S, CATCH_UP_S)
+    except KeyboardInterrupt:  # the grid is complete: that alone says how the run ended
+        report = mirror.finish(INTERRUPTED_S)
+    _say(report, uri, notice)
 
 
 def sync_grid(

@@ -1,6 +1,6 @@
 """What mirroring costs: the driver's share of a trial (`trial_changed`), and how fast trials reach MLflow.
 
-    python tests/benchmarks/bench_mirror.py [--trials 200] [--server]
+    python tests/benchmarks/bench_mirror.py [--trials 200] [--server [--password]]
 
 Prints one JSON document. Times hold for an otherwise idle machine.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -54,15 +55,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--server", action="store_true", help="over HTTP to a server of its own, not to a SQLite file")
+    parser.add_argument("--password", action="store_true", help="the server asks for one, as one beyond loopback does")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), ranks=tuple(range(1, arguments.trials // 2))).finish()
         if not arguments.server:
             print(json.dumps({"to": "sqlite"} | measure(world, resolved(world.uri))))
             return
-        server = service.start(Path(folder) / "server")
+        server = service.start(Path(folder) / "server", auth=arguments.password)
+        os.environ |= server.environment()
         try:
-            print(json.dumps({"to": "server"} | measure(world, server.uri)))
+            print(json.dumps({"to": "server with a password" if arguments.password else "server"} | measure(world, server.uri)))
         finally:
             service.stop(server)
 

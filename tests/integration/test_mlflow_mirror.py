@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -106,12 +107,50 @@ def test_the_delivery_under_way_ends_before_the_run_does_and_the_rest_waits_on_d
     for trial in world.plan.trials:
         mirror.trial_changed(trial, DONE)
     wait_until(lambda: drawing, "the first plot")
-    report = mirror.finish(timeout_s=0.05)
+    report = mirror.finish(0.05)
     assert all(thread.name != THREAD for thread in threading.enumerate())
     assert len(drawing) == 2 * report.written
     assert report.written + report.spooled == len(world.plan.trials)
     assert report.spooled > 0
     assert report.command
+
+
+def test_the_end_of_a_run_waits_for_an_mlflow_that_is_slow_but_takes_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage thousands of trials may be to go."""
+    monkeypatch.setattr("jobs.tracker.mirror.TELL_S", 1.0)
+    world, notices = World(tmp_path, ranks=tuple(range(1, 11))).finish(), list[str]()
+
+    def slow(documents: Mapping[str, Any]) -> dict[str, bytes]:
+        time.sleep(0.3)
+        return {}
+
+    mirror = Mirror(world.plan, world.ledger, world.uri, world.spool, notices.append, artifacts=slow)
+    mirror.start()
+    for trial in world.plan.trials:
+        mirror.trial_changed(trial, DONE)
+    began = time.monotonic()
+    report = mirror.finish(5.0, 120.0)
+    assert time.monotonic() - began > 5.0, "it was not slow enough to show anything"
+    assert (report.written, report.spooled, report.command) == (22, 0, "")
+    assert any("trials to go" in text and "s2l sync" in text for text in notices)
+
+
+def test_ctrl_c_while_a_complete_grid_waits_for_mlflow_leaves_the_rest_to_sync_and_is_no_interruption(tmp_path: Path) -> None:
+    world, notices = World(tmp_path, ranks=tuple(range(1, 11))).finish(), list[str]()
+
+    def slow(documents: Mapping[str, Any]) -> dict[str, bytes]:
+        time.sleep(1.0)
+        return {}
+
+    with mirrored(world.plan, world.ledger, world.uri, notices.append, artifacts=slow) as on_trial:
+        for trial in world.plan.trials:
+            on_trial(trial, DONE)
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert "trials wait on disk" in notices[-1]
+    sync_grid(world.plan, world.ledger, world.uri)
+    Shown(world.uri, "by-hand").assert_exact(world.plan)
 
 
 # --- what is shown ---
