@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -69,7 +70,9 @@ def main() -> None:
     except click.exceptions.Abort:
         code = _interrupted()
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(scrub(told.getvalue()), err=True, nl=False)  # it may quote an address
         code = error.exit_code
     except S2LError as error:
         click.echo(f"s2l: {scrub(str(error))}", err=True)
