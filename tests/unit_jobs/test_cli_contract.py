@@ -14,19 +14,16 @@ import pytest
 from jobs.cli.main import s2l
 from tests.s2l_process import Home
 
+HOW = {
+    *("--tracking", "--no-tracking", "--workers", "--local", "--address", "--gpu-share", "--gpu-memory", "--processes", "--device"),
+    *("--keep", "--gradient-checkpointing", "--checkpoint-every", "--max-gpus", "--until", "--budget"),
+}
+"""How a run is to go: the same for whatever runs something."""
 OPTIONS = {
     "plan": {"--profile", "--set", "--store", "--json", "--power"},
     "grids": {"--json"},
-    "run": {
-        *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
-        *("--gpu-memory", "--processes", "--device"),
-        *("--keep", "--gradient-checkpointing", "--checkpoint-every", "--no-tracking", "--json"),
-        *("--max-gpus", "--until", "--budget", "--detach", "--dashboard", "--cluster-python"),
-    },
-    "retry": {
-        *("--profile", "--only", "--trials", "--set", "--store", "--tracking", "--local", "--address"),
-        *("--no-tracking", "--dry-run", "--json"),
-    },
+    "run": HOW | {"--profile", "--set", "--store", "--json", "--detach", "--dashboard", "--cluster-python"},
+    "retry": HOW | {"--profile", "--only", "--trials", "--set", "--store", "--dry-run", "--json"},
     "attach": {"--profile", "--store", "--run", "--dashboard", "--json"},
     "cancel": {"--profile", "--store", "--now", "--run", "--json"},
     "drive": {"--store"},
@@ -146,6 +143,9 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["retry", "smoke", "--only", "blocked"], 2, "transient"),
         (["retry", "smoke", "--set", "gpu_shar=1"], 2, 'did you mean "gpu_share"'),
         (["retry", "smoke", "--set", "gpu_share=much"], 2, "gpu_share: got"),
+        (["retry", "smoke", "--set", "gpu_share=1", "--gpu-share", "0.5"], 2, "--set gpu_share=1.0: --gpu-share is given too"),
+        (["retry", "smoke", "--local", "--processes", "2"], 2, "--processes 2 needs Ray"),
+        (["retry", "smoke", "--until", "noon"], 2, "a time of day such as 06:00"),
         (["retry", "smoke", "--trials", "metod=lora"], 2, 'did you mean "method"'),
         (["retry", "smoke", "--trials", "method=lore"], 2, "fits no trial of smoke"),
         (["run", "smoke", "--store", "ftp://x"], 2, "s3://"),
