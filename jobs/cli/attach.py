@@ -31,11 +31,11 @@ def attach(grid: str, profile: str | None, store: str | None, run_id: str | None
     """
     from jobs.runs.follow import follow
     from jobs.runs.registry import Runs
-    from jobs.runs.shown import LIVE, name_of, one_of
+    from jobs.runs.shown import LIVE, one_of, runs_of
 
     ledger = open_ledger(store, look_only=True)
     runs, at = Runs(ledger.store), time.time()
-    records = one_of(runs.of(name_of(ledger.store, grid, profile)), run_id, grid)
+    records = one_of(runs_of(ledger.store, grid, profile), run_id, grid)
     if not records:
         raise InputError(f"no run of {grid} is known to this store; begin one: s2l run {grid}")
     record = next((found for found in reversed(records) if found.condition(at) in LIVE), records[-1])

@@ -32,7 +32,7 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
     from dashboards import status as view
     from jobs.runs.shown import shown, told
 
-    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    plan, ledger = load_plan(grid, sets, profile, store, look=True), open_ledger(store, look_only=True)
     committed, failures = view.committed_keys(plan, ledger), ledger.failures()
     found, runs = view.standing(plan, committed, failures), shown(ledger.store, plan.grid)
     if as_json:
@@ -89,7 +89,7 @@ def results(
     asked = [name for name in makers if given[name]]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(f'--{name}' for name in asked)} are different tables; ask for one of them")
-    plan = load_plan(grid, sets, profile)
+    plan = load_plan(grid, sets, profile, store, look=True)
     found = makers[asked[0]](plan, open_ledger(store, look_only=True)) if asked else leakage.table(plan, open_ledger(store, look_only=True))
     if not found.asked:
         value = "default" if memorisation else "pixels"
@@ -119,7 +119,7 @@ def show(trial: str, grid: str | None, profile: str | None, sets: tuple[str, ...
     from jobs.grid.registered import plans_of
 
     ledger = open_ledger(store, look_only=True)
-    plans = [load_plan(grid, sets, profile)] if grid else plans_of(ledger)
+    plans = [load_plan(grid, sets, profile, store, look=True)] if grid else plans_of(ledger)
     found = view.show(_plan_with(plans, trial), ledger, trial)
     click.echo(json.dumps(found) if as_json else view.text(found))
 
@@ -155,7 +155,7 @@ def report(
     """
     from dashboards.report import reported
 
-    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    plan, ledger = load_plan(grid, sets, profile, store, look=True), open_ledger(store, look_only=True)
     if plots is not None:
         _check_folder(plots, beside=output, store=ledger.store.url)
     page, figures = reported(plan, ledger, show_private=show_private)

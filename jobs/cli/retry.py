@@ -86,7 +86,7 @@ def retry(
 
     changed, axes = _sorted_out(sets)
     how, given = _merged(how, changed)
-    planned = load_plan(grid, axes, profile)
+    planned = load_plan(grid, axes, profile, store)
     ledger = open_ledger(store)
     again = select(planned, ledger, set(only), patterns)
     runs = Runs(ledger.store)

@@ -61,7 +61,7 @@ def run(
     if detach and (how.local or how.address or how.workers):
         raise InputError("--detach runs on the cluster of --dashboard, on all its workers; leave --local, --address and --workers out")
     to = Destination.of(dashboard, cluster_python, how.tracking) if detach else None
-    planned = load_plan(grid, sets, profile)
+    planned = load_plan(grid, sets, profile, store, only=True)
     refuse_stand_ins(planned)
     ledger, shown = open_ledger(store), asked_again(grid, profile, sets, store)
     ledger.save_grid(planned.registration())

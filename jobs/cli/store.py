@@ -58,7 +58,7 @@ def sync(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
     from jobs.cli.artifacts import grid_artifacts, trial_artifacts
     from jobs.tracker.session import sync_grid
 
-    plan, ledger = load_plan(grid, sets, profile), open_ledger(store)
+    plan, ledger = load_plan(grid, sets, profile, store), open_ledger(store)
     plots, pages = trial_artifacts(), grid_artifacts(plan, ledger)
     found = sync_grid(plan, ledger, tracking_uri(tracking), artifacts=plots, grid_artifacts=pages, notice=_notice)
     words = f"mirrored {found['trials']} trials of {grid} to {found['tracking']}; to look: {found['look']}"
