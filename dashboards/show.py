@@ -44,8 +44,9 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
     """Axes, state, stages, metrics, chosen attacks, defence and failures of one trial.
 
     Returns:
-        `{"trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "chosen": {attack: {...}}, "defence", "failures":
-        [...]}`; a stage that is not committed has no digest, `chosen` holds what choices on calibration domains came to (`choice.json`),
+        `{"grid", "trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "chosen": {attack: {...}}, "defence",
+        "failures": [...]}`; a stage that is not committed has no digest, `chosen` holds what choices on calibration domains came to
+        (`choice.json`),
         and `defence` is what the shake says of it, None without one.
 
     Raises:
@@ -58,6 +59,7 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
     failures = [failure for failure in ledger.failures() if failure.key in keys and failure.key not in committed]
     state = trial_state(trial, committed, newest(failures))
     return {
+        "grid": plan.grid,
         "trial_key": trial.key,
         "axes": dict(trial.axes),
         "state": state.state,
@@ -97,13 +99,16 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 def text(document: dict[str, Any]) -> str:
     """A trial for people."""
-    lines = [f"trial {document['trial_key']}", f"state {document['state']}", ""]
+    lines = [f"trial {document['trial_key'][:10]} of the grid {document['grid']}: {document['state']}", ""]
+    lines += [f"  {'key':<12} {document['trial_key']}"]
     lines += [f"  {name:<12} {value}" for name, value in document["axes"].items() if value is not None]
-    lines += ["", "stages"]
+    lines += ["", "stages that it is made of", f"  {'kind':<12} {'key':<12}  {'digest':<12}  {'size':>9}  made"]
     lines += [_stage_line(stage) for stage in document["stages"]]
     if document["defence"]:
         told = defence_words([document["defence"]])
         lines += ["", f"defence {document['defence']['kind']}: {told}", *(f"  {words}" for words in protects([document["defence"]]))]
+    if document["metrics"]:
+        lines += ["", "attacks: before → after fine-tuning, difference (95 % interval), verdict"]
     for attack, measures in document["metrics"].items():
         lines += ["", f"{attack}: {measures['n_member']} members, {measures['n_non_member']} non-members"]
         lines += [f"  {chosen_words(document['chosen'][attack])}"] if attack in document["chosen"] else []

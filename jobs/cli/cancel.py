@@ -11,7 +11,7 @@ from jobs.cli.options import grid_argument, json_option, open_ledger, profile_op
 from jobs.errors import InputError
 
 
-@click.command()
+@click.command(short_help="Ask a run to end, wherever its driver is.")
 @grid_argument
 @profile_option
 @store_option

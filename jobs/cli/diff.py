@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobs.plan import Plan
 
 
-@click.command()
+@click.command(short_help="What one grid asks for that another does not, and its cost.")
 @click.argument("grid_a", metavar="GRID_A")
 @click.argument("grid_b", metavar="GRID_B")
 @profile_option
@@ -37,9 +37,10 @@ def diff(
     """What GRID_B asks for and GRID_A does not, and the other way round: settings, trials, stages, and what B adds in cost.
 
     \b
-    A grid is a YAML path, a shipped name, or the NAME or NAME@KEY of one that was run (the key's beginning will do).
-      s2l diff quickstart quickstart --set-b seed=0,1,2   # what two more seeds would cost
-      s2l diff my-grid@3f2a my-grid.yaml                  # what has changed since it was run
+    A grid is a YAML path, a shipped name, or the NAME or NAME@KEY of one that
+    was run (the beginning of its key will do).
+      s2l diff quickstart quickstart --set-b seed=0,1   # the cost of a seed more
+      s2l diff my-grid@3f2a my-grid.yaml    # what has changed since it was run
 
     Costs are those of stages that are not done yet, from what like stages in the store took: the mean by kind, method and
     attack. Where nothing like them was measured they are unknown. Nothing is run or written.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "parquet", "markdown", "latex")
 
 
-@click.command()
+@click.command(short_help="What is done, what failed and why, and who runs it.")
 @grid_argument
 @profile_option
 @set_option
@@ -41,7 +41,7 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
         click.echo("\n".join([view.text(plan, found, view.histories(failures, committed)), *told(runs)]))
 
 
-@click.command()
+@click.command(short_help="The table of results, also as csv, json or parquet.")
 @grid_argument
 @profile_option
 @set_option
@@ -106,7 +106,7 @@ def results(
         sys.stdout.flush()
 
 
-@click.command()
+@click.command(short_help="All about one trial, by the first letters of its key.")
 @click.argument("trial", metavar="TRIAL")
 @click.option("--grid", help="The grid to look in. [default: all that were run with this store]")
 @profile_option
@@ -132,7 +132,7 @@ def _plan_with(plans: list[Plan], trial: str) -> Plan:
     return (having or plans)[-1]
 
 
-@click.command()
+@click.command(short_help="One HTML page: findings, tables, curves, controls.")
 @grid_argument
 @profile_option
 @set_option

@@ -19,7 +19,7 @@ MANY_VALUES, SHOWN_VALUES = 16, 6
 """Of an axis with more values than the one only the other are shown."""
 
 
-@click.command()
+@click.command(short_help="What GRID asks for, and what of it is done.")
 @grid_argument
 @profile_option
 @set_option
@@ -85,7 +85,7 @@ def _seen(planned: Plan) -> dict[str, Any]:
     return power(planned, sizes_of(planned))
 
 
-@click.command()
+@click.command(short_help="The grids that ship with S2L, and their profiles.")
 @json_option
 def grids(as_json: bool) -> None:
     """The grids that ship with S2L, with their first line of description, and the profiles that `--profile` takes."""

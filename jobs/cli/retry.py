@@ -41,7 +41,7 @@ class Changed(Spec):
     checkpoint_every: NonNegativeFloat = CHECKPOINT_EVERY_S
 
 
-@click.command()
+@click.command(short_help="Run again what failed, perhaps with other options.")
 @grid_argument
 @profile_option
 @click.option("--only", multiple=True, type=click.Choice(CLASSES), help="Only failures of this class. Repeatable. [default: all]")

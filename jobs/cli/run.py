@@ -19,7 +19,7 @@ from jobs.cli.options import (
 from jobs.errors import EXIT_DONE, InputError
 
 
-@click.command()
+@click.command(short_help="Run what is missing; Ctrl-C is safe, running again goes on.")
 @grid_argument
 @profile_option
 @set_option

@@ -20,7 +20,7 @@ from jobs.cli.options import (
 from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED, InputError
 
 
-@click.command()
+@click.command(short_help="Re-hash all that the store holds; name what is corrupt.")
 @store_option
 @click.option("--repair", is_flag=True, help="Move what is corrupt to quarantine; the next run makes it again.")
 @json_option
@@ -46,7 +46,7 @@ def verify(store: str | None, repair: bool, as_json: bool) -> int:
     return EXIT_TRIALS_FAILED if bad else EXIT_DONE
 
 
-@click.command()
+@click.command(short_help="Rebuild a grid's MLflow mirror from the store.")
 @grid_argument
 @profile_option
 @set_option

@@ -52,6 +52,21 @@ def test_the_view_for_people_names_sizes_times_and_verdicts(quiet: Any) -> None:
     assert "▲ amplified" in text
 
 
+def test_the_view_for_people_says_what_one_is_looking_at(quiet: Any) -> None:
+    trial = next(trial for trial in quiet.plan.trials if trial.axes["train_on"] == "members")
+    lines = show.text(show.show(quiet.plan, quiet.ledger, trial.key[:8])).splitlines()
+    assert lines[0] == f"trial {trial.key[:10]} of the grid {quiet.plan.grid}: done"
+    assert f"  key          {trial.key}" in lines
+    head = lines[lines.index("stages that it is made of") + 1]
+    stage = lines[lines.index("stages that it is made of") + 2]
+    assert head.split() == ["kind", "key", "digest", "size", "made"]
+    assert [head.index(word) for word in ("kind", "key", "digest", "made")] == [2, 15, 29, head.index("made")]
+    assert stage[head.index("made") - 2 : head.index("made")] == "  "
+    assert lines.index("attacks: before → after fine-tuning, difference (95 % interval), verdict") < lines.index(
+        next(line for line in lines if line.endswith("non-members"))
+    )
+
+
 def test_an_unknown_key_is_answered_with_the_nearest(make_world: MakeWorld) -> None:
     world = make_world()
     key = world.plan.trials[0].key

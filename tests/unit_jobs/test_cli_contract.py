@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from jobs.cli.main import s2l
 from tests.s2l_process import Home
@@ -91,6 +92,24 @@ def test_every_command_teaches_by_its_help(name: str) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.is_flag and parameter.name not in ("seed", "form", "device"):
             assert parameter.help, f"{name} {parameter.opts} has no help"
+
+
+@pytest.mark.parametrize("name", ["", *sorted(OPTIONS), "data"])
+def test_helps_fit_into_80_columns_and_cut_nothing_off(name: str) -> None:
+    found = CliRunner().invoke(s2l, [*name.split(), "--help"], prog_name="s2l", terminal_width=80, standalone_mode=False)
+    assert [line for line in found.stdout.splitlines() if len(line) > 80] == []
+    if name in ("", "data"):
+        assert "..." not in found.stdout.replace("COMMAND [ARGS]...", "")
+
+
+def test_commands_are_grouped_by_what_one_does() -> None:
+    shown = CliRunner().invoke(s2l, ["--help"], standalone_mode=False).stdout
+    places = [shown.index(f"\n{heading}:\n") for heading in s2l.headings]
+    assert places == sorted(places)
+    for (heading, names), end in zip(s2l.headings.items(), [*places[1:], len(shown)], strict=True):
+        part = shown[shown.index(f"\n{heading}:\n") : end]
+        assert [name for name in names if f"\n  {name} " not in part] == (["drive"] if "drive" in names else [])
+    assert sorted(name for names in s2l.headings.values() for name in names) == sorted(s2l.commands)
 
 
 @pytest.fixture

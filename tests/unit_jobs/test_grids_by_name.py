@@ -113,6 +113,9 @@ def test_a_name_that_nobody_knows_is_refused_with_those_that_are_known(world: Wo
 
 def test_cancel_and_attach_know_the_name_and_the_key(world: World) -> None:
     key = world.ran("[0]")
-    assert world.call("attach", f"my-grid@{key[:4]}").return_value == 0
+    attached = world.call("attach", f"my-grid@{key[:4]}")
+    assert attached.return_value == 0
+    assert " of my-grid ended with exit code 0 at 20" in attached.stderr.splitlines()[0]
+    assert "Ctrl-C" not in attached.stderr
     with pytest.raises(InputError, match="no run of my-grid is at work with this store; the last one"):
         world.call("cancel", "my-grid")
