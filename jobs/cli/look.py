@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -72,7 +73,8 @@ def results(
 ) -> None:
     """One row per trial x attack x metric: before, after, their difference with its interval, and a verdict.
 
-    The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
+    The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran. On a
+    terminal the table fits its width; in a pipe or a file it is one line a row. The other formats hold every column and digit.
     """
     from dashboards import controls_table, drawn, extracted, memorised, tables
     from dashboards import results as leakage
@@ -95,7 +97,8 @@ def results(
         value = "default" if memorisation else "pixels"
         remedy = f"set it in the grid (fixed: {{{asked[0]}: {value}}}), or --set {asked[0]}={value}"
         raise InputError(f"no trial of {grid} measures {asked[0]}; {remedy}")
-    content = tables.write(found, form, color=output is None and sys.stdout.isatty())
+    shown = output is None and sys.stdout.isatty()
+    content = tables.write(found, form, color=shown, width=shutil.get_terminal_size().columns if shown else None)
     if found.missing:
         click.echo(f"s2l: {found.missing} of {found.asked} trials are not in this table: see s2l status {grid}", err=True)
     if output is not None:
