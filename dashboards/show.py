@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from typing import Any
 
 from dashboards.attack_settings import choice_of, chosen_words
@@ -18,6 +19,8 @@ from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 from jobs.states import trial_state
+
+_TRACE = "    "
 
 
 def find(plan: Plan, prefix: str) -> Trial:
@@ -97,8 +100,12 @@ def _failure(failure: Failure) -> dict[str, Any]:
     return {"class": failure.error_class} | {name: getattr(failure, name) for name in names}
 
 
-def text(document: dict[str, Any]) -> str:
-    """A trial for people."""
+def text(document: dict[str, Any], width: int | None = None) -> str:
+    """A trial for people.
+
+    Args:
+        width: columns of their terminal, at which long lines but those of tracebacks wrap under their beginning.
+    """
     lines = [f"trial {document['trial_key'][:10]} of the grid {document['grid']}: {document['state']}", ""]
     lines += [f"  {'key':<12} {document['trial_key']}"]
     lines += [f"  {name:<12} {value}" for name, value in document["axes"].items() if value is not None]
@@ -116,7 +123,13 @@ def text(document: dict[str, Any]) -> str:
         lines += [f"  warning: {warning['message']}" for warning in measures["warnings"]]
     for failure in document["failures"]:
         lines += ["", *_failure_lines(failure)]
-    return "\n".join(lines)
+    return "\n".join(lines if width is None else [_wrapped(line, width) for line in lines])
+
+
+def _wrapped(line: str, width: int) -> str:
+    if line.startswith(_TRACE):
+        return line
+    return "\n".join(textwrap.wrap(line, max(width, 40), subsequent_indent=_TRACE, break_on_hyphens=False)) or line
 
 
 def _stage_line(stage: dict[str, Any]) -> str:
@@ -148,7 +161,7 @@ def _failure_lines(failure: dict[str, Any]) -> list[str]:
         ", ".join([f"failed: {failure['kind']} {failure['key'][:12]}, attempt {failure['attempt']}, {where}", *facts]),
         f"  {first_line(failure['message'])}",
         f"  next: {next_step(failure['class'], failure['message'])}",
-        *(f"    {line}" for line in failure["traceback"].strip().splitlines()),
+        *(f"{_TRACE}{line}" for line in failure["traceback"].strip().splitlines()),
     ]
 
 

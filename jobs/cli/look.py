@@ -97,8 +97,8 @@ def results(
         value = "default" if memorisation else "pixels"
         remedy = f"set it in the grid (fixed: {{{asked[0]}: {value}}}), or --set {asked[0]}={value}"
         raise InputError(f"no trial of {grid} measures {asked[0]}; {remedy}")
-    shown = output is None and sys.stdout.isatty()
-    content = tables.write(found, form, color=shown, width=shutil.get_terminal_size().columns if shown else None)
+    width = _width() if output is None else None
+    content = tables.write(found, form, color=width is not None, width=width)
     if found.missing:
         click.echo(f"s2l: {found.missing} of {found.asked} trials are not in this table: see s2l status {grid}", err=True)
     if output is not None:
@@ -124,7 +124,12 @@ def show(trial: str, grid: str | None, profile: str | None, sets: tuple[str, ...
     ledger = open_ledger(store, look_only=True)
     plans = [load_plan(grid, sets, profile, store, look=True)] if grid else plans_of(ledger)
     found = view.show(_plan_with(plans, trial), ledger, trial)
-    click.echo(json.dumps(found) if as_json else view.text(found))
+    click.echo(json.dumps(found) if as_json else view.text(found, _width()))
+
+
+def _width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _plan_with(plans: list[Plan], trial: str) -> Plan:

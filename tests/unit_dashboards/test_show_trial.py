@@ -67,6 +67,20 @@ def test_the_view_for_people_says_what_one_is_looking_at(quiet: Any) -> None:
     )
 
 
+def test_long_lines_wrap_at_the_width_of_a_terminal_and_tracebacks_stay(quiet: Any, make_world: MakeWorld) -> None:
+    world = make_world()
+    trial = next(trial for trial in world.plan.trials if trial.shake)
+    world.fail(trial.shake, "unknown", "it broke " + "so " * 60)
+    for found in (show.show(quiet.plan, quiet.ledger, quiet.plan.trials[0].key), show.show(world.plan, world.ledger, trial.key)):
+        whole, narrow = show.text(found), show.text(found, 80)
+        assert max(map(len, whole.splitlines())) > 80
+        assert max(map(len, narrow.splitlines())) <= 80
+        assert narrow.split() == whole.split()
+        assert [line for line in whole.splitlines() if line.startswith("    ")] == [
+            line for line in narrow.splitlines() if line in whole.splitlines() and line.startswith("    ")
+        ]
+
+
 def test_an_unknown_key_is_answered_with_the_nearest(make_world: MakeWorld) -> None:
     world = make_world()
     key = world.plan.trials[0].key
