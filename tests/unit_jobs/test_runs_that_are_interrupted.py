@@ -29,6 +29,7 @@ CANCELLED = SHAKE.format(
 )
 OVERDUE = "import jobs.execute.limits as limits\nlimits.GRACE_S = 0.5\n" + SHAKE.format("time.sleep(60)")
 EARLY = "import jobs.execute.run as at, signal, os\ndef told(*_): os.kill(os.getpid(), signal.SIGINT)\nat._missing = told\n"
+BY_RAY = "import jobs.execute.run as at, signal, sys\ndef told(*_): sys.exit(signal.SIGTERM)\nat._missing = told\n"
 MAIN = "from jobs.cli import main; main()"
 
 
@@ -88,8 +89,9 @@ def test_a_run_that_is_kept_from_beginning_answers_too(world: World) -> None:
     assert (answer["stopped"]["why"], answer["stages"]["failed"]) == ("budget", 0)
 
 
-def test_what_nobody_had_looked_at_yet_is_not_said_to_be_left(world: World) -> None:
-    answer = world.answer(EARLY)
+@pytest.mark.parametrize("code", [EARLY, BY_RAY], ids=["ctrl-c", "as Ray ends on a SIGTERM"])
+def test_what_nobody_had_looked_at_yet_is_not_said_to_be_left(world: World, code: str) -> None:
+    answer = world.answer(code)
     assert answer["stopped"] == {"why": "interrupted", "words": "interrupted", "left": None}
     assert answer["trials"] == {"done": 0, "failed": 0, "blocked": 0}
 
