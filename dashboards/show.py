@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from typing import Any
 
 from dashboards.attack_settings import choice_of, chosen_words
@@ -18,6 +19,8 @@ from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 from jobs.states import trial_state
+
+_TRACE = "    "
 
 
 def find(plan: Plan, prefix: str) -> Trial:
@@ -44,8 +47,9 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
     """Axes, state, stages, metrics, chosen attacks, defence and failures of one trial.
 
     Returns:
-        `{"trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "chosen": {attack: {...}}, "defence", "failures":
-        [...]}`; a stage that is not committed has no digest, `chosen` holds what choices on calibration domains came to (`choice.json`),
+        `{"grid", "trial_key", "axes", "state", "stages": [...], "metrics": {attack: {...}}, "chosen": {attack: {...}}, "defence",
+        "failures": [...]}`; a stage that is not committed has no digest, `chosen` holds what choices on calibration domains came to
+        (`choice.json`),
         and `defence` is what the shake says of it, None without one.
 
     Raises:
@@ -58,6 +62,7 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
     failures = [failure for failure in ledger.failures() if failure.key in keys and failure.key not in committed]
     state = trial_state(trial, committed, newest(failures))
     return {
+        "grid": plan.grid,
         "trial_key": trial.key,
         "axes": dict(trial.axes),
         "state": state.state,
@@ -95,15 +100,22 @@ def _failure(failure: Failure) -> dict[str, Any]:
     return {"class": failure.error_class} | {name: getattr(failure, name) for name in names}
 
 
-def text(document: dict[str, Any]) -> str:
-    """A trial for people."""
-    lines = [f"trial {document['trial_key']}", f"state {document['state']}", ""]
+def text(document: dict[str, Any], width: int | None = None) -> str:
+    """A trial for people.
+
+    Args:
+        width: columns of their terminal, at which long lines but those of tracebacks wrap under their beginning.
+    """
+    lines = [f"trial {document['trial_key'][:10]} of the grid {document['grid']}: {document['state']}", ""]
+    lines += [f"  {'key':<12} {document['trial_key']}"]
     lines += [f"  {name:<12} {value}" for name, value in document["axes"].items() if value is not None]
-    lines += ["", "stages"]
+    lines += ["", "stages that it is made of", f"  {'kind':<12} {'key':<12}  {'digest':<12}  {'size':>9}  made"]
     lines += [_stage_line(stage) for stage in document["stages"]]
     if document["defence"]:
         told = defence_words([document["defence"]])
         lines += ["", f"defence {document['defence']['kind']}: {told}", *(f"  {words}" for words in protects([document["defence"]]))]
+    if document["metrics"]:
+        lines += ["", "attacks: before → after fine-tuning, difference (95 % interval), verdict"]
     for attack, measures in document["metrics"].items():
         lines += ["", f"{attack}: {measures['n_member']} members, {measures['n_non_member']} non-members"]
         lines += [f"  {chosen_words(document['chosen'][attack])}"] if attack in document["chosen"] else []
@@ -111,7 +123,13 @@ def text(document: dict[str, Any]) -> str:
         lines += [f"  warning: {warning['message']}" for warning in measures["warnings"]]
     for failure in document["failures"]:
         lines += ["", *_failure_lines(failure)]
-    return "\n".join(lines)
+    return "\n".join(lines if width is None else [_wrapped(line, width) for line in lines])
+
+
+def _wrapped(line: str, width: int) -> str:
+    if line.startswith(_TRACE):
+        return line
+    return "\n".join(textwrap.wrap(line, max(width, 40), subsequent_indent=_TRACE, break_on_hyphens=False)) or line
 
 
 def _stage_line(stage: dict[str, Any]) -> str:
@@ -143,7 +161,7 @@ def _failure_lines(failure: dict[str, Any]) -> list[str]:
         ", ".join([f"failed: {failure['kind']} {failure['key'][:12]}, attempt {failure['attempt']}, {where}", *facts]),
         f"  {first_line(failure['message'])}",
         f"  next: {next_step(failure['class'], failure['message'])}",
-        *(f"    {line}" for line in failure["traceback"].strip().splitlines()),
+        *(f"{_TRACE}{line}" for line in failure["traceback"].strip().splitlines()),
     ]
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.printed import Rows, to_latex, to_markdown, to_table
+from dashboards.printed import Rows, to_latex, to_markdown
+from dashboards.terminal import to_table
 from jobs.keys import canonical_json
 
 
@@ -45,8 +46,13 @@ def by_trial(rows: Rows, columns: Sequence[str], labels: Sequence[str], asked: s
     return Table(rows, columns, labels, len(asked), len(asked - {row["trial_key"] for row in rows}), leading)
 
 
-def write(table: Table, form: str, *, color: bool = False) -> bytes:
-    """The table as `table` (for people), `csv`, `json`, `parquet`, `markdown` or `latex`."""
+def write(table: Table, form: str, *, color: bool = False, width: int | None = None) -> bytes:
+    """The table as `table` (for people), `csv`, `json`, `parquet`, `markdown` or `latex`.
+
+    Args:
+        color: a `table` with ANSI colours.
+        width: columns that a `table` has room for; None: as many as it needs.
+    """
     match form:
         case "json":
             return to_json(table.rows)
@@ -59,7 +65,7 @@ def write(table: Table, form: str, *, color: bool = False) -> bytes:
         case "latex":
             return to_latex(table.rows, table.columns)
         case _:
-            return to_table(table.rows, labels=table.labels, leading=table.leading, color=color)
+            return to_table(table.rows, labels=table.labels, leading=table.leading, width=width, color=color)
 
 
 def to_json(rows: Rows) -> bytes:

@@ -59,7 +59,7 @@ class _Expansion:
         self.notices = [*notices, *rows.notices]
 
     def plan(self) -> Plan:
-        check_methods(self.grid, self.rows)
+        self.notices += check_methods(self.grid, self.rows)
         check_calibration(self.grid, self.rows)
         trials = self._trials()
         check_calibration_images(self.grid, self.rows, self.inputs)

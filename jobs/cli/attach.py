@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobs.runs.record import RunRecord
 
 
-@click.command()
+@click.command(short_help="Follow a run to its end, wherever its driver is.")
 @grid_argument
 @profile_option
 @store_option
@@ -31,15 +31,15 @@ def attach(grid: str, profile: str | None, store: str | None, run_id: str | None
     """
     from jobs.runs.follow import follow
     from jobs.runs.registry import Runs
-    from jobs.runs.shown import LIVE, name_of, one_of
+    from jobs.runs.shown import LIVE, one_of, runs_of
 
     ledger = open_ledger(store, look_only=True)
     runs, at = Runs(ledger.store), time.time()
-    records = one_of(runs.of(name_of(ledger.store, grid, profile)), run_id, grid)
+    records = one_of(runs_of(ledger.store, grid, profile), run_id, grid)
     if not records:
         raise InputError(f"no run of {grid} is known to this store; begin one: s2l run {grid}")
     record = next((found for found in reversed(records) if found.condition(at) in LIVE), records[-1])
-    click.echo(f"s2l: run {record.run} of {record.grid}; Ctrl-C leaves it running", err=True)
+    click.echo(f"s2l: run {record.run} of {record.grid}{_standing(record, at)}", err=True)
     try:
         last, dead = follow(runs, record, _say, job_ended=lambda found: _job_ended(found, dashboard))
     except BrokenPipeError:
@@ -59,6 +59,18 @@ def attach(grid: str, profile: str | None, store: str | None, run_id: str | None
     else:
         click.echo(f"s2l: {last.words}", err=True)
     return last.exit_code or 0
+
+
+def _standing(record: RunRecord, at: float) -> str:
+    """What a person may expect of a run."""
+    match record.condition(at):
+        case "ended":
+            ended = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.beat_at))
+            return f" ended with exit code {record.exit_code} at {ended} UTC; its last lines and its answer:"
+        case "lost":
+            return ": its driver is gone; its last lines:"
+        case _:
+            return "; Ctrl-C leaves it running"
 
 
 def _say(line: str) -> None:

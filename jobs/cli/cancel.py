@@ -11,7 +11,7 @@ from jobs.cli.options import grid_argument, json_option, open_ledger, profile_op
 from jobs.errors import InputError
 
 
-@click.command()
+@click.command(short_help="Ask a run to end, wherever its driver is.")
 @grid_argument
 @profile_option
 @store_option
@@ -25,11 +25,11 @@ def cancel(grid: str, profile: str | None, store: str | None, now: bool, run_id:
     are asked: a later run of the grid is not.
     """
     from jobs.runs.registry import Runs
-    from jobs.runs.shown import LIVE, name_of, one_of
+    from jobs.runs.shown import LIVE, one_of, runs_of
 
     ledger = open_ledger(store)
     runs, at = Runs(ledger.store), time.time()
-    records = runs.of(name_of(ledger.store, grid, profile))
+    records = runs_of(ledger.store, grid, profile)
     live = [record for record in one_of(records, run_id, grid) if record.condition(at) in LIVE]
     if not live:
         last = f"; the last one, {records[-1].run}, is {_state(records[-1].condition(at))}" if records else ""

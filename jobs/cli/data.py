@@ -12,7 +12,7 @@ from jobs.cli.options import json_option
 from jobs.errors import EXIT_DONE, EXIT_INPUT
 
 
-@click.group()
+@click.group(short_help="Check your own images before any GPU hour.")
 def data() -> None:
     """Your own images: an imagefolder with metadata.jsonl or .csv (file_name, text, domain, member)."""
 

@@ -76,7 +76,7 @@ def detach(plan: Plan, ledger: Ledger, options: RunOptions, to: Destination, *, 
     finally:
         reporter.close()
     runs = Runs(ledger.store)
-    own = runs.submit(plan.grid, plan.grid_key, {"order": order.model_dump_json(indent=1).encode()}, to.address)
+    own = runs.submit(plan.grid, plan.grid_key, {"order": order.model_dump_json(indent=1).encode()}, to.address, keep=options.keep)
     job = own.record.job or own.record.run
     run = f"{plan.grid}/{own.record.run}"
     command = f"exec {shlex.quote(to.python)} -m jobs.cli drive {shlex.quote(run)} --store {shlex.quote(options.store)}"

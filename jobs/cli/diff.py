@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.options import json_option, load_plan, open_ledger, profile_option, set_option, store_option
-from jobs.errors import InputError
 
 if TYPE_CHECKING:
     from jobs.costs import Cost
     from jobs.difference import Changed, Difference
-    from jobs.ledger.ledger import Ledger
     from jobs.plan import Plan
 
 
-@click.command()
+@click.command(short_help="What one grid asks for that another does not, and its cost.")
 @click.argument("grid_a", metavar="GRID_A")
 @click.argument("grid_b", metavar="GRID_B")
 @profile_option
@@ -39,9 +37,10 @@ def diff(
     """What GRID_B asks for and GRID_A does not, and the other way round: settings, trials, stages, and what B adds in cost.
 
     \b
-    A grid is a shipped name, a YAML path, or NAME@KEY for one that the store remembers (the key's beginning will do).
-      s2l diff quickstart quickstart --set-b seed=0,1,2   # what two more seeds would cost
-      s2l diff my-grid@3f2a my-grid.yaml                  # what has changed since it was run
+    A grid is a YAML path, a shipped name, or the NAME or NAME@KEY of one that
+    was run (the beginning of its key will do).
+      s2l diff quickstart quickstart --set-b seed=0,1   # the cost of a seed more
+      s2l diff my-grid@3f2a my-grid.yaml    # what has changed since it was run
 
     Costs are those of stages that are not done yet, from what like stages in the store took: the mean by kind, method and
     attack. Where nothing like them was measured they are unknown. Nothing is run or written.
@@ -50,8 +49,8 @@ def diff(
     from jobs.difference import difference
 
     ledger = open_ledger(store, look_only=True)
-    a = _plan(grid_a, sets, profile, ledger)
-    b = _plan(grid_b, (*sets, *sets_b), profile_b or profile, ledger)
+    a = load_plan(grid_a, sets, profile, store)
+    b = load_plan(grid_b, (*sets, *sets_b), profile_b or profile, store)
     found = difference(a, b)
     done = {kind: ledger.committed(kind) for kind in {node.kind for node in found.added}}
     to_run = [node for node in found.added if node.key not in done[node.kind]]
@@ -60,17 +59,6 @@ def diff(
         click.echo(json.dumps(_document(a, b, found, costs)))
     else:
         _print(a, b, found, costs)
-
-
-def _plan(grid: str, sets: tuple[str, ...], profile: str | None, ledger: Ledger) -> Plan:
-    if "@" not in grid:
-        return load_plan(grid, sets, profile)
-    from jobs.grid.registered import plan_registered
-    from jobs.ledger.registry import named, registered_grids
-
-    if sets or profile:
-        raise InputError(f"{grid} is a grid as it was run, with its profile and values; leave --profile and --set out, or use --set-b")
-    return plan_registered(named(registered_grids(ledger.store), grid)[-1])
 
 
 def _document(a: Plan, b: Plan, found: Difference, costs: dict[str, Cost]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ REACHED = {"store", "tracking", "ray", "job server", "node"}
 """What is out of reach when one of these failed; anything else that failed is for the user to change."""
 
 
-@click.command()
+@click.command(short_help="What works here and on a cluster, and how to mend the rest.")
 @store_option
 @tracking_option
 @click.option("--address", metavar="HOST:PORT", help="Look at every node of this Ray cluster too. [default: $RAY_ADDRESS, else none]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,7 +31,7 @@ def drive_run(
     as_json: bool,
     whole: Plan | None = None,
 ) -> int:
-    """Run what is missing, answer on stdout, and give the exit code.
+    """Run what is missing, answer on stdout, and give the exit code. A run that is interrupted answers too, as far as it came.
 
     Args:
         own: the run's record, kept up to date meanwhile.
@@ -43,6 +44,7 @@ def drive_run(
     from jobs.cli.artifacts import grid_artifacts, trial_artifacts
     from jobs.execute.limits import Gate
     from jobs.execute.progress import Both, Terminal
+    from jobs.execute.result import INTERRUPTED, RunResult, StoppedRun
     from jobs.execute.run import look_again, run_plan
     from jobs.runs.watch import LogTail, Watch
     from jobs.tracker.session import mirrored
@@ -53,23 +55,38 @@ def drive_run(
     def note(text: str) -> None:
         reporter.note(scrub(text))  # errors of store and MLflow; the log is kept in the store
 
+    result = RunResult(stopped=INTERRUPTED)  # until it is known how far it came
+    watch = Watch(own, gate, tail, note)
     try:
-        with Watch(own, gate, tail, note) as watch:
+        with watch:
             mirror = whole or plan
             plots, pages = trial_artifacts(), grid_artifacts(mirror, ledger)
-            with mirrored(mirror, ledger, tracking, note, artifacts=plots, grid_artifacts=pages) as on_trial:
-                if tracking is not None:
-                    _tell_others(mirror, plan, ledger, on_trial)
-                result = run_plan(plan, ledger, options, reporter, on_trial, gate)
-                taken = ledger.quarantine.taken
-            if ledger.quarantine.taken > taken:  # mirror and report read the results once more
-                look_again(plan, ledger, result)
+            try:
+                with mirrored(mirror, ledger, tracking, note, artifacts=plots, grid_artifacts=pages) as on_trial:
+                    if tracking is not None:
+                        _tell_others(mirror, plan, ledger, on_trial)
+                    result = run_plan(plan, ledger, options, reporter, on_trial, gate)
+                    taken = ledger.quarantine.taken
+                if ledger.quarantine.taken > taken:  # mirror and report read the results once more
+                    look_again(plan, ledger, result)
+            except KeyboardInterrupt as stop:
+                result = stop.result if isinstance(stop, StoppedRun) else _broken_off(result)
+                watch.answer, watch.words = _document(plan, result), _words(plan, result, shown)
+                raise
             watch.exit_code = _exit_code(result)
             watch.answer, watch.words = _document(plan, result), _words(plan, result, shown)
     finally:
         reporter.close()
-    click.echo(json.dumps(watch.answer) if as_json else watch.words)
+        if watch.answer is not None:
+            click.echo(json.dumps(watch.answer) if as_json else watch.words)
     return watch.exit_code
+
+
+def _broken_off(result: RunResult) -> RunResult:
+    """Interrupted before the run had looked at anything, or after its end, when only the mirror was behind."""
+    from jobs.execute.result import INTERRUPTED
+
+    return replace(result, stopped=result.stopped or replace(INTERRUPTED, stages=0, trials=0))
 
 
 def _tell_others(whole: Plan, part: Plan, ledger: Ledger, on_trial: OnTrial) -> None:
@@ -95,8 +112,10 @@ def _document(plan: Plan, result: RunResult) -> dict[str, Any]:
     stages = {"ran": len(result.ran), "reused": result.reused, "failed": len(result.failed)}
     found = {"grid": plan.grid, "trials": result.counts(), "stages": stages, "seconds": round(result.seconds, 3)}
     stop = result.stopped
-    told = {"why": stop.why, "words": stop.words, "left": {"stages": stop.stages, "trials": stop.trials}} if stop else None
-    return found | {"stopped": told}
+    if stop is None:
+        return found | {"stopped": None}
+    left = None if stop.stages is None else {"stages": stop.stages, "trials": stop.trials}
+    return found | {"stopped": {"why": stop.why, "words": stop.words, "left": left}}
 
 
 def _words(plan: Plan, result: RunResult, grid: str) -> str:
@@ -108,7 +127,8 @@ def _words(plan: Plan, result: RunResult, grid: str) -> str:
         failed = f", {len(result.failed)} failed" if result.failed else ""
         told = f"{plan.grid}: trials: {trials}; ran {len(result.ran)} stages, reused {result.reused}{failed}"
     if stop is not None:
-        return f"{told}\nstopped: {stop.words}; left: {stop.stages} stages of {stop.trials} trials\nnext: s2l run {grid}"
+        left = f"{stop.stages} stages of {stop.trials} trials" if stop.stages is not None else "unknown, it had not looked yet"
+        return f"{told}\nstopped: {stop.words}; left: {left}\nnext: s2l run {grid}"
     if result.spoiled:
         return f"{told}\nproved spoiled when they were read, to be made again: results of {result.spoiled} trials\nnext: s2l run {grid}"
     bad = counts["failed"] or counts["blocked"]

@@ -31,7 +31,7 @@ _WORDS = {
 _DAYS = click.FloatRange(min=0)
 
 
-@click.command()
+@click.command(short_help="What of the store nobody needs; --delete removes it.")
 @store_option
 @click.option("--delete", is_flag=True, help="Remove it. Without this nothing is removed.")
 @click.option("--forget", multiple=True, metavar="GRID[@KEY]", help="Unregister a grid first: what only it reaches may go. Repeatable.")
@@ -42,11 +42,11 @@ _DAYS = click.FloatRange(min=0)
 def gc(store: str | None, delete: bool, forget: tuple[str, ...], grace: float, older_than: float, quarantine: float, as_json: bool) -> None:
     """What of the store nobody needs: a dry run unless --delete is given.
 
-    \b
-    Goes: stages that no registered grid asks for (each `s2l run` registers its grid), with their files; files that no
-    stage names; checkpoints, leases, uploads and probes of those who were killed; quarantine past its age.
-    Stays: whatever is younger than --grace, held by a running driver, or was used for something that stays. A grid that
-    cannot be planned any more (its folder is gone, or S2L means something else by it) keeps all stages: --forget it.
+    Goes: stages that no registered grid asks for (each `s2l run` registers its grid), with their files; files that no stage names;
+    checkpoints, leases, uploads and probes of those who were killed; quarantine past its age.
+
+    Stays: whatever is younger than --grace, held by a running driver, or was used for something that stays. A grid that cannot be planned
+    any more (its folder is gone, or S2L means something else by it) keeps all stages: --forget it.
 
     Ages are told by the store's own clock. Safe to kill and to repeat, and beside running grids.
     """

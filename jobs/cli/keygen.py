@@ -5,13 +5,16 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="A new key for an encrypted store.")
 def keygen() -> None:
     """Print a new key for an encrypted store: 32 random bytes in base64.
 
     \b
-    (umask 077; s2l keygen > s2l.key)           # keep a copy where the store is not: without it nothing can be read
-    export S2L_ENCRYPTION_KEY_FILE=$PWD/s2l.key # or its text in S2L_ENCRYPTION_KEY, on the driver and on every worker node
+      (umask 077; s2l keygen > s2l.key)
+      export S2L_ENCRYPTION_KEY_FILE=$PWD/s2l.key
+
+    Keep a copy where the store is not: without it nothing can be read. The driver and every worker node need it: the variable, or the key's
+    text in S2L_ENCRYPTION_KEY.
 
     With a key set, a new store is encrypted; a store that holds plain objects is refused.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "json", "parquet", "markdown", "latex")
 
 
-@click.command()
+@click.command(short_help="What is done, what failed and why, and who runs it.")
 @grid_argument
 @profile_option
 @set_option
@@ -32,7 +33,7 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
     from dashboards import status as view
     from jobs.runs.shown import shown, told
 
-    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    plan, ledger = load_plan(grid, sets, profile, store, look=True), open_ledger(store, look_only=True)
     committed, failures = view.committed_keys(plan, ledger), ledger.failures()
     found, runs = view.standing(plan, committed, failures), shown(ledger.store, plan.grid)
     if as_json:
@@ -41,7 +42,7 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
         click.echo("\n".join([view.text(plan, found, view.histories(failures, committed)), *told(runs)]))
 
 
-@click.command()
+@click.command(short_help="The table of results, also as csv, json or parquet.")
 @grid_argument
 @profile_option
 @set_option
@@ -72,7 +73,8 @@ def results(
 ) -> None:
     """One row per trial x attack x metric: before, after, their difference with its interval, and a verdict.
 
-    The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran.
+    The same grid gives the same bytes on one kind of CPU, however often it was interrupted and by however many workers it ran. On a
+    terminal the table fits its width; in a pipe or a file it is one line a row. The other formats hold every column and digit.
     """
     from dashboards import controls_table, drawn, extracted, memorised, tables
     from dashboards import results as leakage
@@ -89,13 +91,14 @@ def results(
     asked = [name for name in makers if given[name]]
     if len(asked) > 1:
         raise InputError(f"{' and '.join(f'--{name}' for name in asked)} are different tables; ask for one of them")
-    plan = load_plan(grid, sets, profile)
+    plan = load_plan(grid, sets, profile, store, look=True)
     found = makers[asked[0]](plan, open_ledger(store, look_only=True)) if asked else leakage.table(plan, open_ledger(store, look_only=True))
     if not found.asked:
         value = "default" if memorisation else "pixels"
         remedy = f"set it in the grid (fixed: {{{asked[0]}: {value}}}), or --set {asked[0]}={value}"
         raise InputError(f"no trial of {grid} measures {asked[0]}; {remedy}")
-    content = tables.write(found, form, color=output is None and sys.stdout.isatty())
+    width = _width() if output is None else None
+    content = tables.write(found, form, color=width is not None, width=width)
     if found.missing:
         click.echo(f"s2l: {found.missing} of {found.asked} trials are not in this table: see s2l status {grid}", err=True)
     if output is not None:
@@ -106,7 +109,7 @@ def results(
         sys.stdout.flush()
 
 
-@click.command()
+@click.command(short_help="All about one trial, by the first letters of its key.")
 @click.argument("trial", metavar="TRIAL")
 @click.option("--grid", help="The grid to look in. [default: all that were run with this store]")
 @profile_option
@@ -119,9 +122,14 @@ def show(trial: str, grid: str | None, profile: str | None, sets: tuple[str, ...
     from jobs.grid.registered import plans_of
 
     ledger = open_ledger(store, look_only=True)
-    plans = [load_plan(grid, sets, profile)] if grid else plans_of(ledger)
+    plans = [load_plan(grid, sets, profile, store, look=True)] if grid else plans_of(ledger)
     found = view.show(_plan_with(plans, trial), ledger, trial)
-    click.echo(json.dumps(found) if as_json else view.text(found))
+    click.echo(json.dumps(found) if as_json else view.text(found, _width()))
+
+
+def _width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _plan_with(plans: list[Plan], trial: str) -> Plan:
@@ -132,7 +140,7 @@ def _plan_with(plans: list[Plan], trial: str) -> Plan:
     return (having or plans)[-1]
 
 
-@click.command()
+@click.command(short_help="One HTML page: findings, tables, curves, controls.")
 @grid_argument
 @profile_option
 @set_option
@@ -155,7 +163,7 @@ def report(
     """
     from dashboards.report import reported
 
-    plan, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    plan, ledger = load_plan(grid, sets, profile, store, look=True), open_ledger(store, look_only=True)
     if plots is not None:
         _check_folder(plots, beside=output, store=ledger.store.url)
     page, figures = reported(plan, ledger, show_private=show_private)

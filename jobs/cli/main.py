@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from jobs.cli.detach import drive
 from jobs.cli.diff import diff
 from jobs.cli.doctor import doctor
 from jobs.cli.gc import gc
+from jobs.cli.grouped import Grouped
 from jobs.cli.keygen import keygen
 from jobs.cli.look import report, results, show, status
 from jobs.cli.plan import grids, plan
@@ -31,17 +33,18 @@ from jobs.errors import EXIT_INTERRUPTED, EXIT_OUT_OF_REACH, S2LError
 from jobs.secrets import scrub
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Grouped, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="s2l", prog_name="s2l")
 def s2l() -> None:
     """Measure how much pre-training data a diffusion model leaks after fine-tuning ("Shake to Leak", arXiv 2403.09450).
 
     \b
     A first session:
-      s2l plan quickstart         what the grid asks for, and what is done already
-      s2l run quickstart          run what is missing; Ctrl-C is safe, running again goes on
-      s2l retry quickstart        run again what failed, perhaps with other options
-      s2l results quickstart      the table, also as csv, json or parquet
+      s2l plan quickstart       what the grid asks for, and what is done already
+      s2l run quickstart        run what is missing; running again goes on
+      s2l status quickstart     what is done, and what failed and why
+      s2l retry quickstart      run again what failed, perhaps with other options
+      s2l results quickstart    the table, also as csv, json or parquet
       s2l report quickstart -o report.html
 
     \b
@@ -50,11 +53,11 @@ def s2l() -> None:
     """
 
 
-for command in (
-    *(plan, grids, run, retry, attach, cancel, drive, status, results, show, report, verify, sync, doctor, data, pretrain),
-    *(up, down, diff, gc, keygen),
-):
-    s2l.add_command(command)
+s2l.add("Before a run", plan, grids, diff, data, pretrain)
+s2l.add("Run", run, retry, attach, cancel)
+s2l.add("Look at what was found", status, results, show, report)
+s2l.add("Look after the store", verify, gc, sync, keygen)
+s2l.add("This machine and the cluster", doctor, up, down, drive)
 
 
 def main() -> None:
@@ -69,7 +72,9 @@ def main() -> None:
     except click.exceptions.Abort:
         code = _interrupted()
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(scrub(told.getvalue()), err=True, nl=False)  # it may quote an address
         code = error.exit_code
     except S2LError as error:
         click.echo(f"s2l: {scrub(str(error))}", err=True)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from jobs.errors import GridError, InputError
+
 if TYPE_CHECKING:
     from jobs.ledger.ledger import Ledger
     from jobs.plan import Plan
@@ -89,12 +91,35 @@ def open_ledger(store: str | None, *, look_only: bool = False) -> Ledger:
     return Ledger(open_store(store_url(store)), notice=lambda text: click.echo(f"s2l: {text}", err=True), look_only=look_only)
 
 
-def load_plan(grid: str, sets: tuple[str, ...], profile: str | None) -> Plan:
-    """The plan of a grid; its notices go to stderr."""
+def load_plan(
+    grid: str, sets: tuple[str, ...], profile: str | None, store: str | None = None, *, only: bool = False, look: bool = False
+) -> Plan:
+    """The plan of a grid: of a file, a shipped one, or one that was run with the store. Its notices go to stderr.
+
+    Args:
+        only: refuse a name that several grids in the store have.
+        look: of what was run: where that is another grid of the name, it is told.
+    """
+    from jobs.cli.snapshots import is_name, is_remembered, nothing_like_it, remembered_plan, tell_others
     from jobs.expand import expand
+    from jobs.grid.load import SHIPPED, find_grid
     from jobs.grid.read import read_grid
 
+    try:
+        shipped = find_grid(grid).parent == SHIPPED
+    except GridError as error:
+        if not is_name(grid):
+            raise
+        objects = open_ledger(store, look_only=True).store
+        if not is_remembered(grid, objects):
+            raise nothing_like_it(error, objects) from None
+        if sets or profile:
+            told = "is a grid as it was run, with its profile and values; leave --profile and --set out (of a diff's other grid: --set-b)"
+            raise InputError(f"{grid} {told}") from None
+        return remembered_plan(grid, objects, only=only)
     plan = expand(read_grid(grid, sets, profile))
+    if look and shipped and not sets and not profile:
+        tell_others(plan, grid, open_ledger(store, look_only=True).store)
     for notice in plan.notices:
         click.echo(f"s2l: {notice}", err=True)
     return plan

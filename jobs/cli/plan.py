@@ -19,7 +19,7 @@ MANY_VALUES, SHOWN_VALUES = 16, 6
 """Of an axis with more values than the one only the other are shown."""
 
 
-@click.command()
+@click.command(short_help="What GRID asks for, and what of it is done.")
 @grid_argument
 @profile_option
 @set_option
@@ -29,12 +29,13 @@ MANY_VALUES, SHOWN_VALUES = 16, 6
 def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | None, as_json: bool, power: bool) -> None:
     """What GRID asks for: trials, distinct stages by kind, how many are done, how many would run.
 
-    GRID is a shipped name (see `s2l grids`) or the path of a YAML file. Nothing is run or written.
+    GRID is the path of a YAML file, a shipped name (see `s2l grids`), or the name of a grid that was run with the store; where several of
+    one name were, the newest, or NAME@KEY. Nothing is run or written.
     """
     from jobs.demand import count
     from jobs.shake_bytes import stored_bytes
 
-    planned, ledger = load_plan(grid, sets, profile), open_ledger(store, look_only=True)
+    planned, ledger = load_plan(grid, sets, profile, store), open_ledger(store, look_only=True)
     stages, weights = count(planned, ledger), stored_bytes(planned, ledger)
     seen = _seen(planned) if power else None
     if as_json:
@@ -84,7 +85,7 @@ def _seen(planned: Plan) -> dict[str, Any]:
     return power(planned, sizes_of(planned))
 
 
-@click.command()
+@click.command(short_help="The grids that ship with S2L, and their profiles.")
 @json_option
 def grids(as_json: bool) -> None:
     """The grids that ship with S2L, with their first line of description, and the profiles that `--profile` takes."""

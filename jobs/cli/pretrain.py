@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from s2l_core.images import ImageRecord
 
 
-@click.command()
+@click.command(short_help="Make a small base model from nothing.")
 @click.argument("source", metavar="SOURCE")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="A new folder.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="A YAML file with what differs from the standard recipe.")

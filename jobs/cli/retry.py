@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from click.core import ParameterSource
 from pydantic import NonNegativeFloat, PositiveInt
 
-from jobs.cli.options import (
-    asked_again,
-    grid_argument,
-    json_option,
-    load_plan,
-    open_ledger,
-    profile_option,
-    store_option,
-    store_url,
-    tracking_option,
-    tracking_uri,
-)
+from jobs.cli.how import How, how_options
+from jobs.cli.options import asked_again, grid_argument, json_option, load_plan, open_ledger, profile_option, store_option, store_url
 from jobs.errors import EXIT_DONE, InputError
 from jobs.grid.messages import listed, unknown
 from jobs.grid.model import FIELDS
@@ -34,21 +25,23 @@ if TYPE_CHECKING:
     from jobs.again import Again
     from jobs.ledger.ledger import Ledger
 
+_OF_THE_PLACE = ("tracking", "local", "address", "no_tracking")
+"""Where a run is, not how it goes."""
 CLASSES = tuple(name for name in get_args(ErrorClass) if name != "blocked")
 
 
 class Changed(Spec):
-    """The run options that a retry may change; none changes a key."""
+    """What `--set` may change of a run; none changes a key. All but `micro_batch` are options of their own too."""
 
     gpu_share: NonNegativeFloat | None = None
     micro_batch: PositiveInt | None = None
     gradient_checkpointing: bool = False
-    keep: Keep = "all"
+    keep: Keep | None = None
     workers: PositiveInt | None = None
     checkpoint_every: NonNegativeFloat = CHECKPOINT_EVERY_S
 
 
-@click.command()
+@click.command(short_help="Run again what failed, perhaps with other options.")
 @grid_argument
 @profile_option
 @click.option("--only", multiple=True, type=click.Choice(CLASSES), help="Only failures of this class. Repeatable. [default: all]")
@@ -67,10 +60,7 @@ class Changed(Spec):
     help=f"Change a run option ({listed(Changed.model_fields)}), or an axis or setting as the grid was run with. Repeatable.",
 )
 @store_option
-@tracking_option
-@click.option("--local", is_flag=True, help="In this process, one after the other, without Ray: a debugger works.")
-@click.option("--address", metavar="HOST:PORT", help="Run on this Ray cluster. [default: $RAY_ADDRESS, else a private Ray on this machine]")
-@click.option("--no-tracking", is_flag=True, help="Do not mirror to MLflow now; `s2l sync` can do it later.")
+@how_options
 @click.option("--dry-run", is_flag=True, help="Say what would run again, and run nothing.")
 @json_option
 def retry(
@@ -80,10 +70,7 @@ def retry(
     patterns: tuple[str, ...],
     sets: tuple[str, ...],
     store: str | None,
-    tracking: str | None,
-    local: bool,
-    address: str | None,
-    no_tracking: bool,
+    how: How,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -94,35 +81,43 @@ def retry(
     """
     from jobs.again import mark, select
     from jobs.cli.driving import drive_run
-    from jobs.execute.options import RunOptions
     from jobs.given import refuse_stand_ins
     from jobs.runs.registry import Runs
 
     changed, axes = _sorted_out(sets)
-    planned = load_plan(grid, axes, profile)
+    how, given = _merged(how, changed)
+    planned = load_plan(grid, axes, profile, store)
     ledger = open_ledger(store)
     again = select(planned, ledger, set(only), patterns)
+    runs = Runs(ledger.store)
+    known = runs.keep_of(planned.grid, planned.grid_key) if how.keep is None else None
+    options = how.options(store_url(store), keep=known[0] if known else "all", micro_batch=changed.micro_batch)
     if dry_run or not (again.plan.trials or again.plan.pools):
-        _tell(again, ledger, changed, as_json=as_json, dry_run=dry_run)
+        _tell(again, ledger, given | ({"keep": known[0]} if known else {}), as_json=as_json, dry_run=dry_run)
         return EXIT_DONE
     refuse_stand_ins(again.plan)
     click.echo(f"s2l: {_words(again)}", err=True)
+    if known:
+        click.echo(f"s2l: --keep {known[0]}, as run {known[1]} had it", err=True)
     ledger.save_grid(planned.registration())
     mark(again, ledger)
-    options = RunOptions(
-        store_url(store),
-        changed.workers,
-        local,
-        address or os.environ.get("RAY_ADDRESS"),
-        changed.gpu_share,
-        changed.keep,
-        changed.gradient_checkpointing,
-        micro_batch=changed.micro_batch,
-        checkpoint_every_s=changed.checkpoint_every,
-    )
-    own, shown = Runs(ledger.store).begin(planned.grid, planned.grid_key), asked_again(grid, profile, axes, store)
-    uri = None if no_tracking else tracking_uri(tracking)
-    return drive_run(again.plan, ledger, options, own, tracking=uri, shown=shown, as_json=as_json, whole=planned)
+    own, shown = runs.begin(planned.grid, planned.grid_key, keep=options.keep), asked_again(grid, profile, axes, store)
+    return drive_run(again.plan, ledger, options, own, tracking=how.mirror(), shown=shown, as_json=as_json, whole=planned)
+
+
+def _merged(how: How, changed: Changed) -> tuple[How, dict[str, Any]]:
+    """How it is to go after `--set`, and what of it was given, by name.
+
+    Raises:
+        InputError: one thing was given in both ways.
+    """
+    source = click.get_current_context().get_parameter_source
+    flags = {field.name: getattr(how, field.name) for field in fields(How) if source(field.name) is ParameterSource.COMMANDLINE}
+    sets = {name: getattr(changed, name) for name in changed.model_fields_set}
+    for name in flags.keys() & sets.keys():
+        raise InputError(f"--set {name}={sets[name]}: --{name.replace('_', '-')} is given too; leave one of them out")
+    merged = replace(how, **{name: value for name, value in sets.items() if name != "micro_batch"})
+    return merged, {name: value for name, value in (flags | sets).items() if name not in _OF_THE_PLACE}
 
 
 def _sorted_out(sets: tuple[str, ...]) -> tuple[Changed, tuple[str, ...]]:
@@ -153,9 +148,8 @@ def _trials(again: Again) -> str:
     return f"{len(again.plan.trials)} trial{'' if len(again.plan.trials) == 1 else 's'}"
 
 
-def _tell(again: Again, ledger: Ledger, changed: Changed, *, as_json: bool, dry_run: bool) -> None:
+def _tell(again: Again, ledger: Ledger, options: dict[str, Any], *, as_json: bool, dry_run: bool) -> None:
     """What would run again; or, in the words of a run that ran nothing, that there is nothing."""
-    options = changed.model_dump(exclude_defaults=True)
     if as_json and dry_run:
         trials = [trial.key for trial in again.plan.trials]
         document = {"grid": again.plan.grid, "trials": trials, "failures": again.groups(), "stages": again.stages(ledger)}

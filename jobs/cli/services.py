@@ -37,7 +37,7 @@ def port_options(function: F) -> F:
     return function
 
 
-@click.command()
+@click.command(short_help="Start an S3 store, MLflow and Ray on this machine.")
 @folder_option
 @click.option("--without", type=click.Choice(PARTS), multiple=True, help="Leave this one out. Repeatable.")
 @click.option("--postgres", is_flag=True, help="MLflow on PostgreSQL (from the system's packages) instead of SQLite: for many writers.")
@@ -66,10 +66,11 @@ def up(
     --postgres, --auth, --host) stays in the folder and holds for later starts. Then:
 
     \b
-      source s2l-data/services/env             what you need to use them; keep it private
-      s2l run quickstart                       runs on that Ray, stores there, mirrors there
-      source s2l-data/services/env.readonly    for those who may look: the store's key cannot write
-      s2l doctor                               checks them, from the workers' side too
+      source s2l-data/services/env    what you need to use them; keep it private
+      s2l run quickstart              runs on that Ray, stores and mirrors there
+      s2l doctor                      checks them, from the workers' side too
+
+    `env.readonly` beside `env` is for those who may look: the store's key in it cannot write.
     """
     from cluster.services import together
 
@@ -87,7 +88,7 @@ def up(
     click.echo(f"next: source {shlex.quote(str(folder / 'env'))}; s2l run quickstart")
 
 
-@click.command()
+@click.command(short_help="Stop what `s2l up` started; its data stay.")
 @folder_option
 @json_option
 def down(folder: Path, as_json: bool) -> None:

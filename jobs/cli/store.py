@@ -20,7 +20,7 @@ from jobs.cli.options import (
 from jobs.errors import EXIT_DONE, EXIT_TRIALS_FAILED, InputError
 
 
-@click.command()
+@click.command(short_help="Re-hash all that the store holds; name what is corrupt.")
 @store_option
 @click.option("--repair", is_flag=True, help="Move what is corrupt to quarantine; the next run makes it again.")
 @json_option
@@ -46,7 +46,7 @@ def verify(store: str | None, repair: bool, as_json: bool) -> int:
     return EXIT_TRIALS_FAILED if bad else EXIT_DONE
 
 
-@click.command()
+@click.command(short_help="Rebuild a grid's MLflow mirror from the store.")
 @grid_argument
 @profile_option
 @set_option
@@ -58,7 +58,7 @@ def sync(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
     from jobs.cli.artifacts import grid_artifacts, trial_artifacts
     from jobs.tracker.session import sync_grid
 
-    plan, ledger = load_plan(grid, sets, profile), open_ledger(store)
+    plan, ledger = load_plan(grid, sets, profile, store), open_ledger(store)
     plots, pages = trial_artifacts(), grid_artifacts(plan, ledger)
     found = sync_grid(plan, ledger, tracking_uri(tracking), artifacts=plots, grid_artifacts=pages, notice=_notice)
     words = f"mirrored {found['trials']} trials of {grid} to {found['tracking']}; to look: {found['look']}"

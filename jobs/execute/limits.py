@@ -37,15 +37,15 @@ class Stop:
     """Why a run ended before everything was done.
 
     Attributes:
-        why: `cancelled`, `until` or `budget`.
+        why: `cancelled`, `until`, `budget` or `interrupted`.
         words: the same for a person, with figures.
-        stages, trials: how many of them were left, that running again would do.
+        stages, trials: how many of them were left, that running again would do; None where it ended before that was known.
     """
 
     why: str
     words: str
-    stages: int
-    trials: int
+    stages: int | None = None
+    trials: int | None = None
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Gate:
         """A unit that was handed out did not begin after all."""
         self._running.pop(unit.id, None)
 
-    def stopped(self, stages: int, trials: int) -> Stop:
+    def stopped(self, stages: int | None = None, trials: int | None = None) -> Stop:
         """Why nothing more starts."""
         why, words = self._closed() if self.is_closed() else self._said
         return Stop(why or "cancelled", words, stages, trials)

@@ -34,7 +34,11 @@ OnTrial = Callable[[Trial, TrialState], None]
 
 
 class Ongoing:
-    """Keeps what is committed and tells trials that are complete."""
+    """Keeps what is committed and tells trials that are complete.
+
+    Attributes:
+        missing: keys of stages that are not committed, as far as this driver knows; None before it has looked.
+    """
 
     def __init__(
         self,
@@ -58,10 +62,12 @@ class Ongoing:
         self._dropped, self._retained_at = Dropped(), time.monotonic()
         self._waits: dict[str, list[Trial]] = {}
         self._open: dict[str, int] = {}
+        self.missing: set[str] | None = None
 
     def expect(self, missing: Iterable[Node]) -> None:
         """Note which trials wait for which stages; those that wait for none are complete."""
         keys = {node.key for node in missing}
+        self.missing = set(keys)
         self._waits, self._open = {}, {}
         for trial in self.plan.trials:
             open_leaves = {leaf.key for leaf in trial.leaves()} & keys
@@ -85,6 +91,8 @@ class Ongoing:
         self.result.failed.update({key: (found[0], found[1]) for key, found in outcome.failed.items()})
         for key in outcome.ran:
             self.result.failed.pop(key, None)
+        if self.missing is not None:
+            self.missing.difference_update(outcome.committed)
         failed = [scrub(f"{self.names.get(key, key)}: {found[0]}: {found[1]}") for key, found in outcome.failed.items()]
         for text in outcome.notes:
             self.tell(text)

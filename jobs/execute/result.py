@@ -7,6 +7,20 @@ from dataclasses import dataclass, field
 from jobs.execute.limits import Stop
 from jobs.states import TrialState
 
+INTERRUPTED = Stop("interrupted", "interrupted")
+
+
+class StoppedRun(KeyboardInterrupt):
+    """A run was interrupted: by the user, a signal, `s2l cancel --now`, or because its time was up.
+
+    Attributes:
+        result: how far it came, as far as its driver knew.
+    """
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__()
+        self.result = result
+
 
 @dataclass
 class RunResult:

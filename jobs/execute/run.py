@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 
 from jobs.demand import AskedOnce, Committed, missing_nodes
 from jobs.errors import OutOfReach
@@ -15,10 +17,10 @@ from jobs.execute.ongoing import Ongoing, OnTrial
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Reporter
 from jobs.execute.queue import Queue
-from jobs.execute.result import RunResult
+from jobs.execute.result import INTERRUPTED, RunResult, StoppedRun
 from jobs.execute.units import make_units
 from jobs.graph import Node
-from jobs.ledger.failures import newest
+from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
 from jobs.states import TrialState, trial_states
@@ -47,10 +49,24 @@ def run_plan(
 
     Raises:
         OutOfReach: store or cluster do not answer.
-        KeyboardInterrupt: the user stopped it; the ledger is whole, running again goes on.
+        StoppedRun: it was interrupted; the ledger is whole, running again goes on.
     """
     started = time.perf_counter()
     run = Ongoing(plan, ledger, options, reporter, on_trial, gate)
+    try:
+        _run(run, plan, ledger)
+    except (KeyboardInterrupt, SystemExit) as end:  # so Ray ends on a SIGTERM that comes while it starts
+        if isinstance(end, SystemExit) and end.code != signal.SIGTERM:
+            raise
+        _cut_short(run)
+        run.result.seconds = time.perf_counter() - started
+        raise StoppedRun(run.result) from end
+    run.result.seconds = time.perf_counter() - started
+    return run.result
+
+
+def _run(run: Ongoing, plan: Plan, ledger: Ledger) -> None:
+    reporter = run.reporter
     for node in ledger.stale(plan.nodes()):
         manifest = ledger.manifest(node.kind, node.key)
         if manifest is not None:
@@ -69,13 +85,28 @@ def run_plan(
     finally:
         run.look.stop()
     still_open = {node.key for node in _missing(plan, run.ledger)} if anything else set()
-    run.result.reused = total - len(run.result.ran | still_open)
-    run.result.failed = {key: found for key, found in run.result.failed.items() if key in still_open}  # not what another driver made
+    _count(run, still_open)
     run.result.states = _final_states(run, still_open)
     run.result.stopped = _stopped(run, still_open) if kept else None
     _retain(run)
-    run.result.seconds = time.perf_counter() - started
-    return run.result
+
+
+def _count(run: Ongoing, still_open: set[str]) -> None:
+    run.result.reused = len(run.plan.nodes()) - len(run.result.ran | still_open)
+    run.result.failed = {key: found for key, found in run.result.failed.items() if key in still_open}  # not what another driver made
+
+
+def _cut_short(run: Ongoing) -> None:
+    """How far an interrupted run came, without another look at the store: nobody wants to wait for that now."""
+    result, still_open = run.result, run.missing
+    result.stopped = run.gate.stopped() if run.gate.is_closed() else INTERRUPTED
+    if still_open is not None:
+        kinds = {node.key: node.kind for node in run.plan.nodes()}
+        failures = {key: Failure(kind=kinds[key], key=key, error_class=name, message=words) for key, (name, words) in result.failed.items()}
+        _count(run, still_open)
+        result.states = trial_states(run.plan, set(kinds) - still_open, failures)
+        stages, trials = _left(run, still_open)
+        result.stopped = replace(result.stopped, stages=stages, trials=trials)
 
 
 def look_again(plan: Plan, ledger: Ledger, result: RunResult) -> None:
@@ -166,10 +197,14 @@ def _wait_for_one(run: Ongoing, busy: list[str]) -> None:
 
 def _stopped(run: Ongoing, still_open: set[str]) -> Stop | None:
     """What another run would do, when this one was kept from it."""
-    left = _worth_trying(run, [node for node in run.plan.nodes() if node.key in still_open])
-    if not left:
-        return None
-    return run.gate.stopped(len(left), sum(state.state == "missing" for state in run.result.states.values()))
+    stages, trials = _left(run, still_open)
+    return run.gate.stopped(stages, trials) if stages else None
+
+
+def _left(run: Ongoing, still_open: set[str]) -> tuple[int, int]:
+    """Stages and trials that another run would do."""
+    stages = _worth_trying(run, [node for node in run.plan.nodes() if node.key in still_open])
+    return len(stages), sum(state.state == "missing" for state in run.result.states.values())
 
 
 def _retain(run: Ongoing) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from jobs.errors import GridError
 from jobs.grid.messages import listed
 from jobs.grid.model import LORA_FIELDS, NOISE_FIELDS, POSITION, TOKEN_FIELDS, Grid, MethodSpec, Named, label
-from jobs.grid.points import Row, Rows
+from jobs.grid.points import Row, Rows, never
 from jobs.grid.presets import MATCHED
 from jobs.grid.read_method import read_method, trains
 from s2l_core.specs.adapters import GaussianAdapter
@@ -82,24 +82,36 @@ def _fits(rule: Rule, row: Row) -> bool:
     return rule.fits(row[POSITION["method"]].value) or (sigma_of(row) == "match" and rule.fits(matched_method(row).value))
 
 
-def check_methods(grid: Grid, rows: Rows) -> None:
+def check_methods(grid: Grid, rows: Rows) -> list[str]:
     """Each setting that bears on some methods only meets one of them.
+
+    Returns:
+        Notices about fixed values that bear on no method after `--set`.
 
     Raises:
         GridError: an axis that crosses methods it does not bear on, or a fixed value that bears on no method of the grid.
     """
+    notices: list[str] = []
     methods = {row[POSITION["method"]]: None for row, _ in rows.rows}
     matched = {row[POSITION["match_method"]]: None for row, _ in rows.rows if sigma_of(row) == "match" and given(row, "match_method")}
     for rule in RULES:
         for name in rule.fields:
             if name in grid.fixed and _is_given(grid.fixed[name]) and not any(rule.fits(method.value) for method in (*methods, *matched)):
-                told = listed(label(method) for method in methods)
-                raise GridError(f"{grid.place('fixed', name)}: no method of this grid {rule.nobody} ({told}); leave it out")
+                _never_used(grid, name, f"no method of this grid {rule.nobody} ({listed(label(method) for method in methods)})", notices)
     bearing = dict.fromkeys((_bearing(row), explicit) for row, explicit in rows.rows)
     for row, explicit in bearing:
         _check_row(grid, row, explicit, list(methods))
-    _check_matched(grid, [row for row, _ in bearing])
+    _check_matched(grid, [row for row, _ in bearing], notices)
     _check_public(grid, rows)
+    return notices
+
+
+def _never_used(grid: Grid, name: str, why: str, notices: list[str]) -> None:
+    """A fixed value that bears on nothing: a mistake of the file, or of a `--set` that gives it; not of one that took what it bore on."""
+    message = f"{grid.place('fixed', name)}: {why}"
+    if isinstance(grid.lines.get(("fixed", name)), str):
+        raise GridError(f"{message}; leave it out")
+    never(grid, f"{message}, so that {name} is left aside" if grid.overridden else message, notices, remedy="leave it out")
 
 
 def _is_given(value: Any) -> bool:
@@ -125,9 +137,10 @@ def _check_row(grid: Grid, row: Row, explicit: frozenset[str], methods: list[Any
         raise GridError(f"{where}: match_method is given where sigma is {sigma_of(row):g}; it says what `sigma: match` is as long as")
 
 
-def _check_matched(grid: Grid, rows: list[Row]) -> None:
-    if "match_method" in grid.fixed and not any(sigma_of(row) == "match" for row in rows):
-        raise GridError(f"{grid.place('fixed', 'match_method')}: no point of this grid has `sigma: match`; leave it out")
+def _check_matched(grid: Grid, rows: list[Row], notices: list[str]) -> None:
+    noise = {sigma for row in rows if (sigma := sigma_of(row)) is not None}
+    if "match_method" in grid.fixed and noise and "match" not in noise:
+        _never_used(grid, "match_method", "no point of this grid has `sigma: match`", notices)
 
 
 def _check_public(grid: Grid, rows: Rows) -> None:

@@ -182,7 +182,7 @@ def _exclude(grid: Grid, rows: list[Row], notices: list[str]) -> list[Row]:
         wanted = [(POSITION[name], set(values)) for name, values in point.items()]
         kept = [row for row in rows if not all(row[position] in values for position, values in wanted)]
         if len(kept) == len(rows):
-            _never(grid, f"{grid.place('exclude', number)}: matches no point of the grid", notices)
+            never(grid, f"{grid.place('exclude', number)}: matches no point of the grid", notices)
         rows = kept
     return rows
 
@@ -199,13 +199,13 @@ def _holds(condition: Mapping[str, tuple[Any, ...]], row: Sequence[Any]) -> bool
 def _check_conditions(grid: Grid, rows: Iterable[Row], notices: list[str]) -> None:
     for name, condition in grid.when.items():
         if not any(_holds(condition, row) for row in rows):
-            _never(grid, f"{grid.place('when', name)}: holds for no point of the grid, so that {name} is never used", notices)
+            never(grid, f"{grid.place('when', name)}: holds for no point of the grid, so that {name} is never used", notices)
 
 
-def _never(grid: Grid, message: str, notices: list[str]) -> None:
-    """What matches nothing is a mistake, unless `--set` has narrowed the grid."""
+def never(grid: Grid, message: str, notices: list[str], *, remedy: str = "mend it or leave it out") -> None:
+    """What matches nothing is a mistake, unless `--set` has narrowed the grid: then it is noted."""
     if not grid.overridden:
-        raise GridError(f"{message}; mend it or leave it out")
+        raise GridError(f"{message}; {remedy}")
     notices.append(f"{message} after {listed(f'--set {argument}' for argument in grid.overridden)}")
 
 

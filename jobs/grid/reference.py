@@ -59,7 +59,8 @@ exclude:                                 # points left out of the product
 Points that are written twice are an error. Points that are written differently but mean the same (a seed, where nothing is trained)
 run once, and `s2l plan` says so. Every setting below may stand under `fixed`, `axes`, `zip`, `include` and `exclude`. A value that
 is itself a list (@LISTS@) is written as a list of lists under `axes`. `--set setting=value,value` replaces an axis,
-or a fixed value; several values make an axis. `--set attacks=secmi,loss` replaces the one list.
+or a fixed value; several values make an axis. `--set attacks=secmi,loss` replaces the one list. What of the file matches nothing any
+more after a `--set` (a `when`, an `exclude`, a fixed `alpha` where no LoRA is left) is told and left aside; without one it is a mistake.
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import InputError, NotFound
@@ -21,22 +21,29 @@ class Registered:
     Attributes:
         place: the object's name.
         document: what was saved of it; None when that cannot be read.
+        modified: when it was registered, seconds since 1970 by the store's clock.
     """
 
     place: str
     grid: str
     grid_key: str
     document: dict[str, Any] | None
+    modified: float = field(default=0.0, compare=False)
 
     @property
     def name(self) -> str:
         return f"{self.grid}@{self.grid_key}"
 
 
-def registered_grids(store: ObjectStore) -> list[Registered]:
-    """Every grid that is registered, by name and key, those that cannot be read too."""
+def names(store: ObjectStore) -> list[str]:
+    """The names that registered grids have."""
+    return sorted({entry.name.removeprefix(Paths.grids).partition("/")[0] for entry in store.list(Paths.grids)})
+
+
+def registered_grids(store: ObjectStore, called: str = "") -> list[Registered]:
+    """Every grid that is registered, or those of one name, by name and key, those that cannot be read too."""
     found = []
-    for name in sorted(entry.name for entry in store.list(Paths.grids)):
+    for name, _, modified in sorted(store.list(f"{Paths.grids}{called}/" if called else Paths.grids)):
         grid, _, file = name.removeprefix(Paths.grids).partition("/")
         try:
             document = json.loads(store.get(name).data)
@@ -44,7 +51,7 @@ def registered_grids(store: ObjectStore) -> list[Registered]:
             continue  # unregistered while we look
         except (ValueError, RecursionError):
             document = None
-        found.append(Registered(name, grid, file.removesuffix(".json"), document if isinstance(document, dict) else None))
+        found.append(Registered(name, grid, file.removesuffix(".json"), document if isinstance(document, dict) else None, modified))
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from jobs.ledger.holder import Holder
+from jobs.ledger.retention import Keep
 
 SILENT_S = 60.0
 """A driver that is well writes its record more often than that."""
@@ -28,6 +29,7 @@ class RunRecord(BaseModel):
         dashboard: where that job's server is.
         beat: grows with every sign of life.
         beat_at: when the driver gave the last one, on its own clock.
+        keep: which weights it keeps; None where nobody noted it.
         exit_code: what the run ended with.
         answer: what `run --json` said at its end, where it came to one.
         words: the same for a person.
@@ -46,6 +48,7 @@ class RunRecord(BaseModel):
     dashboard: str | None = None
     beat: NonNegativeInt = 0
     beat_at: float = 0.0
+    keep: Keep | None = None
     exit_code: int | None = None
     answer: dict[str, Any] | None = None
     words: str = ""

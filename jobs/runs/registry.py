@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from jobs.errors import AlreadyExists, Conflict, NotFound
 from jobs.ledger.holder import Holder
 from jobs.ledger.paths import Paths
+from jobs.ledger.retention import Keep
 from jobs.runs.record import Ask, Asked, Log, RunRecord, new_run_id
 from jobs.secrets import scrub
 from jobs.store.protocol import ObjectStore
@@ -79,13 +80,15 @@ class Runs:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def begin(self, grid: str, grid_key: str) -> OwnRun:
+    def begin(self, grid: str, grid_key: str, *, keep: Keep | None = None) -> OwnRun:
         """Register a run of this process."""
         self._forget_old(grid)
-        record = RunRecord(run=new_run_id(), grid=grid, grid_key=grid_key, began=time.time(), beat_at=time.time(), holder=Holder.me())
-        return self._create(record)
+        now = time.time()
+        return self._create(
+            RunRecord(run=new_run_id(), grid=grid, grid_key=grid_key, began=now, beat_at=now, holder=Holder.me(), keep=keep)
+        )
 
-    def submit(self, grid: str, grid_key: str, order: Mapping[str, bytes], dashboard: str) -> OwnRun:
+    def submit(self, grid: str, grid_key: str, order: Mapping[str, bytes], dashboard: str, *, keep: Keep | None = None) -> OwnRun:
         """Register a run whose driver will begin on a cluster.
 
         Args:
@@ -97,7 +100,7 @@ class Runs:
             self._store.create(Paths.run_file(grid, run, what), data)
         job = f"s2l-{grid}-{run}"
         record = RunRecord(run=run, grid=grid, grid_key=grid_key, state="submitted", began=time.time(), job=job, dashboard=dashboard)
-        return self._create(record)
+        return self._create(record.model_copy(update={"keep": keep}))
 
     def take_over(self, grid: str, run: str) -> OwnRun:
         """The submitted run, begun by this process.
@@ -123,6 +126,11 @@ class Runs:
         """The remembered runs of all grids of that name, the newest last."""
         found = (self.find(grid, run) for run in self._names(grid))
         return [record for record in found if record is not None]
+
+    def keep_of(self, grid: str, grid_key: str) -> tuple[Keep, str] | None:
+        """What the newest run of a grid keeps, and which run that is; None where no run tells."""
+        told = [record for record in self.of(grid) if record.grid_key == grid_key and record.keep is not None]
+        return (told[-1].keep, told[-1].run) if told and told[-1].keep else None
 
     def find(self, grid: str, run: str) -> RunRecord | None:
         """What is known of a run; None where there is nothing that can be read."""

@@ -38,20 +38,27 @@ def told(runs: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def name_of(store: ObjectStore, grid: str, profile: str | None) -> str:
-    """The grid's name, from a shipped name, a YAML path, or a name that runs in the store have.
+def runs_of(store: ObjectStore, grid: str, profile: str | None) -> list[RunRecord]:
+    """The runs of all grids of a name, the newest last: of a YAML path, a shipped name, a name that grids or runs in the store have, or of
+    the grids that `NAME@KEY` fits.
 
     Raises:
         GridError: it is none of these.
     """
     from jobs.grid.read import read_grid
+    from jobs.ledger.registry import registered_grids
 
+    runs = Runs(store)
     try:
-        return read_grid(grid, (), profile).name
+        return runs.of(read_grid(grid, (), profile).name)
     except GridError:
-        if profile is None and grid.replace("-", "").isalnum() and Runs(store).of(grid):
-            return grid
-        raise
+        name, _, key = grid.partition("@")
+        if profile is not None or not name.replace("-", "").isalnum():
+            raise
+        found = [record for record in runs.of(name) if record.grid_key.startswith(key)]
+        if not found and not any(one.grid_key.startswith(key) for one in registered_grids(store, name)):
+            raise
+        return found
 
 
 def one_of(records: list[RunRecord], run: str | None, grid: str) -> list[RunRecord]:

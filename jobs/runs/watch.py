@@ -93,7 +93,8 @@ class Watch:
         self._over.set()
         self._thread.join(JOIN_S)
         if error is not None:
-            self.exit_code, self.words = _meaning(error)
+            self.exit_code, words = _meaning(error)
+            self.words = self.words or words
         if error is not None and self._unheard:
             return  # the store does not answer, and nobody wants to wait for it now
         self._tell(lambda: self._own.write_log(self._log.log()))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from jobs.errors import InputError
+from jobs.secrets import credentials
 
 DATA_FOLDER = "s2l-data"
 SERVERS = ("http", "https")
@@ -29,10 +31,10 @@ def resolved(uri: str) -> str:
     if dialect == "sqlite":
         path = sqlite_file(uri)
         if path is None:
-            raise InputError(f"cannot track to {uri!r}: it names no file; {_EXPECTED}")
+            raise InputError(f"cannot track to {shown(uri)!r}: it names no file; {_EXPECTED}")
         return f"{scheme}:///{path}"
     if not rest:
-        raise InputError(f"cannot track to {uri!r}: it names no host; {_EXPECTED}")
+        raise InputError(f"cannot track to {shown(uri)!r}: it names no host; {_EXPECTED}")
     return uri
 
 
@@ -58,23 +60,29 @@ def spool_folder(uri: str) -> Path:
 
 
 def shown(uri: str) -> str:
-    """The URI without its password."""
-    before, credentials, after = _parts(uri)
-    return f"{before}{credentials.partition(':')[0]}:***@{after}" if credentials else uri
+    """The URI without its password. What might belong to one is hidden."""
+    before, found, after = _first(uri, credentials, _authority)
+    return f"{before}{found.partition(':')[0]}:***@{after}" if found else uri
 
 
 def bare(uri: str) -> str:
     """The URI without user and password: what may be sent to others, who have credentials of their own."""
-    before, _, after = _parts(uri)
+    ways = (_authority, credentials) if uri.partition("://")[0] in SERVERS else (credentials, _authority)
+    before, _, after = _first(uri, *ways)
     return before + after
 
 
-def _parts(uri: str) -> tuple[str, str, str]:
-    """The URI before its `user:password`, that, and the rest. A password may hold `#` or `?`, where `urlsplit` would see the host end."""
+def _first(uri: str, *ways: Callable[[str], tuple[str, str, str]]) -> tuple[str, str, str]:
+    """The URI cut where the first way finds a user that does."""
+    return next((cut for way in ways if (cut := way(uri))[1]), (uri, "", ""))
+
+
+def _authority(uri: str) -> tuple[str, str, str]:
+    """The URI cut around a user and password without `/`. They may hold `#` or `?`, where `urlsplit` would see the host end."""
     scheme, separator, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
-    credentials, at, host = authority.rpartition("@")
-    return scheme + separator, credentials if at else "", host + slash + path
+    user, at, host = authority.rpartition("@")
+    return scheme + separator, user if at else "", host + slash + path
 
 
 def ui_command(uri: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import printed, results, summary, tables
+from dashboards import printed, results, summary, tables, terminal
 from dashboards.groups import groups_of
 from dashboards.methods import domain_tests
 from dashboards.results import cells
@@ -48,9 +48,9 @@ def test_each_interval_of_a_pool_is_one_column_where_people_read_it() -> None:
     header, _, body = printed.to_markdown([row]).decode().splitlines()
     assert header.endswith("| domains, images, seeds | these domains |")
     assert body.split(" | ")[-2:] == ["−0.0500 to +0.2900", "+0.0100 to +0.2300 |"]
-    terminal = printed.to_table([row], labels=summary.LABELS).decode().splitlines()
-    assert terminal[0].rstrip().endswith("these domains")
-    assert "+0.0100 to +0.2300" in terminal[1]
+    shown = terminal.to_table([row], labels=summary.LABELS).decode().splitlines()
+    assert shown[0].rstrip().endswith("these domains")
+    assert "+0.0100 to +0.2300" in shown[1]
 
 
 @pytest.mark.parametrize("make", [summary.table, results.table])

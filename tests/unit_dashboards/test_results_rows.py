@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dashboards import printed, tables
+from dashboards import tables, terminal
 from dashboards.places import axis_names, places
 from dashboards.printed import signed
 from dashboards.results import columns, rows
@@ -98,7 +98,7 @@ def test_json_csv_and_parquet_hold_the_same_values(quiet: Any) -> None:
 
 def test_writers_give_the_same_bytes_each_time(quiet: Any) -> None:
     found = rows(quiet.plan, quiet.ledger)
-    for write in (tables.to_json, tables.to_csv, tables.to_parquet, printed.to_table):
+    for write in (tables.to_json, tables.to_csv, tables.to_parquet, terminal.to_table):
         assert write(found) == write(rows(quiet.plan, quiet.ledger))
 
 
@@ -109,11 +109,11 @@ def test_no_results_are_still_a_document(make_world: MakeWorld) -> None:
     header = ["trial_key", *axis_names(world.plan), "attack", "metric", "before", "after", "delta", "delta_low", "delta_high", "verdict"]
     assert tables.to_csv(found, columns(world.plan)).decode() == ",".join([*header, "n_member", "n_non_member"]) + "\n"
     assert pq.read_table(io.BytesIO(tables.to_parquet(found))).num_rows == 0
-    assert b"no trial is done yet" in printed.to_table(found)
+    assert b"no trial is done yet" in terminal.to_table(found)
 
 
 def test_the_table_shows_verdicts_in_words_and_planted_markup_as_text(loud: Any) -> None:
-    text = printed.to_table(rows(loud.plan, loud.ledger), color=True).decode()
+    text = terminal.to_table(rows(loud.plan, loud.ledger), color=True).decode()
     assert "▲ amplified" in text
     assert "<script>alert(1)</script>" in text
 
@@ -126,11 +126,11 @@ def test_markup_of_the_terminal_is_text_too() -> None:
         "attack": "a",
         "metric": "m",
     }
-    assert b"[red]alba[/red]" in printed.to_table([row])
+    assert b"[red]alba[/red]" in terminal.to_table([row])
 
 
 def test_the_table_for_people_is_in_the_order_of_its_axes_with_numbers_by_size(ranks: Any) -> None:
-    lines = printed.to_table(rows(ranks.plan, ranks.ledger)).decode().splitlines()
+    lines = terminal.to_table(rows(ranks.plan, ranks.ledger)).decode().splitlines()
     start = lines[0].index("rank")
     shown = [line[start:].split()[0] for line in lines[1:] if " alba " in line and " sp " in line and "auc" in line and " lora " in line]
     assert shown == sorted(shown, key=int)
@@ -139,7 +139,7 @@ def test_the_table_for_people_is_in_the_order_of_its_axes_with_numbers_by_size(r
 
 def test_ten_comes_after_two_and_what_is_not_given_before_both() -> None:
     row = dict.fromkeys(COLUMNS, 0.0) | {"trial_key": "k" * 64, "verdict": "none", "domain": "d", "attack": "a", "metric": "auc"}
-    lines = printed.to_table([row | {"rank": rank} for rank in (10, 2, None)]).decode().splitlines()[1:]
+    lines = terminal.to_table([row | {"rank": rank} for rank in (10, 2, None)]).decode().splitlines()[1:]
     assert [line.split()[1] for line in lines] == ["a", "2", "10"]
 
 
@@ -147,7 +147,7 @@ def test_long_values_of_axes_are_short_in_the_table_and_whole_elsewhere() -> Non
     row = dict.fromkeys(COLUMNS, 0.0) | {"trial_key": "k" * 64, "verdict": "none", "attack": "a", "metric": "auc"}
     text = "x" * 60
     wide = [row | {"domain": json.dumps([{"text": text}])}, row | {"domain": json.dumps({"name": "mine", "adapters": []}), "rank": 1e-05}]
-    shown = printed.to_table(wide).decode()
+    shown = terminal.to_table(wide).decode()
     assert f"{'x' * 27}…" in shown
     assert "x" * 28 not in shown
     assert " mine " in shown

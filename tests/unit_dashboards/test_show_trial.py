@@ -52,6 +52,35 @@ def test_the_view_for_people_names_sizes_times_and_verdicts(quiet: Any) -> None:
     assert "▲ amplified" in text
 
 
+def test_the_view_for_people_says_what_one_is_looking_at(quiet: Any) -> None:
+    trial = next(trial for trial in quiet.plan.trials if trial.axes["train_on"] == "members")
+    lines = show.text(show.show(quiet.plan, quiet.ledger, trial.key[:8])).splitlines()
+    assert lines[0] == f"trial {trial.key[:10]} of the grid {quiet.plan.grid}: done"
+    assert f"  key          {trial.key}" in lines
+    head = lines[lines.index("stages that it is made of") + 1]
+    stage = lines[lines.index("stages that it is made of") + 2]
+    assert head.split() == ["kind", "key", "digest", "size", "made"]
+    assert [head.index(word) for word in ("kind", "key", "digest", "made")] == [2, 15, 29, head.index("made")]
+    assert stage[head.index("made") - 2 : head.index("made")] == "  "
+    assert lines.index("attacks: before → after fine-tuning, difference (95 % interval), verdict") < lines.index(
+        next(line for line in lines if line.endswith("non-members"))
+    )
+
+
+def test_long_lines_wrap_at_the_width_of_a_terminal_and_tracebacks_stay(quiet: Any, make_world: MakeWorld) -> None:
+    world = make_world()
+    trial = next(trial for trial in world.plan.trials if trial.shake)
+    world.fail(trial.shake, "unknown", "it broke " + "so " * 60)
+    for found in (show.show(quiet.plan, quiet.ledger, quiet.plan.trials[0].key), show.show(world.plan, world.ledger, trial.key)):
+        whole, narrow = show.text(found), show.text(found, 80)
+        assert max(map(len, whole.splitlines())) > 80
+        assert max(map(len, narrow.splitlines())) <= 80
+        assert narrow.split() == whole.split()
+        assert [line for line in whole.splitlines() if line.startswith("    ")] == [
+            line for line in narrow.splitlines() if line in whole.splitlines() and line.startswith("    ")
+        ]
+
+
 def test_an_unknown_key_is_answered_with_the_nearest(make_world: MakeWorld) -> None:
     world = make_world()
     key = world.plan.trials[0].key

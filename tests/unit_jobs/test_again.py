@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ class World:
         committed = {key for kind in {node.kind for node in self.plan.nodes()} for key in self.ledger.committed(kind)}
         return {key: state.state for key, state in trial_states(self.plan, committed, newest(self.ledger.failures())).items()}
 
-    def cli(self, *args: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-        """`s2l retry`, with stages that do nothing."""
+    def cli(self, *args: str, monkeypatch: pytest.MonkeyPatch, command: str = "retry") -> Any:
+        """`s2l retry` (or `run`), with stages that do nothing."""
         plain = run_module.run_plan
         self.jobs.clear()
 
@@ -99,10 +100,10 @@ class World:
             return plain(plan, ledger, RunOptions(**vars(options) | {"stages": STAGES}), *more)
 
         monkeypatch.setattr(run_module, "run_plan", with_stages)
-        return self.retry(*args)
+        return self.retry(*args, command=command)
 
-    def retry(self, *args: str) -> Any:
-        words = ["retry", str(self.folder / "nothing.yaml"), "--store", self.store, "--local", "--no-tracking", *args]
+    def retry(self, *args: str, command: str = "retry") -> Any:
+        words = [command, str(self.folder / "nothing.yaml"), "--store", self.store, "--local", "--no-tracking", *args]
         return CliRunner().invoke(s2l, words, standalone_mode=False, catch_exceptions=False)
 
 
@@ -243,6 +244,32 @@ def test_options_that_are_set_reach_the_run(world: World, monkeypatch: pytest.Mo
     found = (options.gpu_share, options.micro_batch, options.gradient_checkpointing, options.keep, options.checkpoint_every_s)
     assert found == (0.0, 2, True, "small", 5.0)
     assert [job.micro_batch for job in world.jobs] == [2, 1, 1, 1]
+
+
+def test_a_retry_takes_the_options_of_a_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ("--gpu-share", "0", "--gpu-memory", "24G", "--device", "cpu", "--budget", "7", "--until", "2999-12-01T06:00", "--workers", "3")
+    more = ("--gradient-checkpointing", "--checkpoint-every", "5", "--keep", "none")
+    world.cli(*given, *more, "--only", "oom", monkeypatch=monkeypatch)
+    retried = world.options
+    assert (retried.gpu_share, retried.gpu_memory, retried.device, retried.limits.budget) == (0.0, 24 * 1024**3, "cpu", 7.0)
+    assert (retried.workers, retried.gradient_checkpointing, retried.checkpoint_every_s, retried.keep) == (3, True, 5.0, "none")
+    assert retried.limits.until is not None
+    world.cli(*given, *more, monkeypatch=monkeypatch, command="run")
+    assert world.options == replace(retried, stages=world.options.stages)
+    told = json.loads(world.cli("--budget", "7", "--dry-run", "--json", monkeypatch=monkeypatch).stdout)["options"]
+    assert told == {"budget": 7.0, "keep": "none"}
+
+
+def test_a_retry_keeps_the_weights_that_the_newest_run_of_the_grid_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.cli("--only", "oom", monkeypatch=monkeypatch)
+    assert world.options.keep == "all"  # the run that failed is of no record here
+    world.cli("--keep", "none", "--set", "seed=0", monkeypatch=monkeypatch, command="run")  # another grid of that name
+    world.cli("--keep", "small", monkeypatch=monkeypatch, command="run")
+    done = world.cli(monkeypatch=monkeypatch)
+    assert world.options.keep == "small"
+    assert "s2l: --keep small, as run 20" in done.stderr
+    world.cli("--keep", "all", monkeypatch=monkeypatch)
+    assert world.options.keep == "all"
 
 
 def test_where_nothing_failed_there_is_nothing_to_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,23 +10,21 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from jobs.cli.main import s2l
 from tests.s2l_process import Home
 
+HOW = {
+    *("--tracking", "--no-tracking", "--workers", "--local", "--address", "--gpu-share", "--gpu-memory", "--processes", "--device"),
+    *("--keep", "--gradient-checkpointing", "--checkpoint-every", "--max-gpus", "--until", "--budget"),
+}
+"""How a run is to go: the same for whatever runs something."""
 OPTIONS = {
     "plan": {"--profile", "--set", "--store", "--json", "--power"},
     "grids": {"--json"},
-    "run": {
-        *("--profile", "--set", "--store", "--tracking", "--workers", "--local", "--address", "--gpu-share"),
-        *("--gpu-memory", "--processes", "--device"),
-        *("--keep", "--gradient-checkpointing", "--checkpoint-every", "--no-tracking", "--json"),
-        *("--max-gpus", "--until", "--budget", "--detach", "--dashboard", "--cluster-python"),
-    },
-    "retry": {
-        *("--profile", "--only", "--trials", "--set", "--store", "--tracking", "--local", "--address"),
-        *("--no-tracking", "--dry-run", "--json"),
-    },
+    "run": HOW | {"--profile", "--set", "--store", "--json", "--detach", "--dashboard", "--cluster-python"},
+    "retry": HOW | {"--profile", "--only", "--trials", "--set", "--store", "--dry-run", "--json"},
     "attach": {"--profile", "--store", "--run", "--dashboard", "--json"},
     "cancel": {"--profile", "--store", "--now", "--run", "--json"},
     "drive": {"--store"},
@@ -96,6 +94,24 @@ def test_every_command_teaches_by_its_help(name: str) -> None:
             assert parameter.help, f"{name} {parameter.opts} has no help"
 
 
+@pytest.mark.parametrize("name", ["", *sorted(OPTIONS), "data"])
+def test_helps_fit_into_80_columns_and_cut_nothing_off(name: str) -> None:
+    found = CliRunner().invoke(s2l, [*name.split(), "--help"], prog_name="s2l", terminal_width=80, standalone_mode=False)
+    assert [line for line in found.stdout.splitlines() if len(line) > 80] == []
+    if name in ("", "data"):
+        assert "..." not in found.stdout.replace("COMMAND [ARGS]...", "")
+
+
+def test_commands_are_grouped_by_what_one_does() -> None:
+    shown = CliRunner().invoke(s2l, ["--help"], standalone_mode=False).stdout
+    places = [shown.index(f"\n{heading}:\n") for heading in s2l.headings]
+    assert places == sorted(places)
+    for (heading, names), end in zip(s2l.headings.items(), [*places[1:], len(shown)], strict=True):
+        part = shown[shown.index(f"\n{heading}:\n") : end]
+        assert [name for name in names if f"\n  {name} " not in part] == (["drive"] if "drive" in names else [])
+    assert sorted(name for names in s2l.headings.values() for name in names) == sorted(s2l.commands)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
@@ -146,6 +162,9 @@ def test_planning_writes_nothing(home: Home) -> None:
         (["retry", "smoke", "--only", "blocked"], 2, "transient"),
         (["retry", "smoke", "--set", "gpu_shar=1"], 2, 'did you mean "gpu_share"'),
         (["retry", "smoke", "--set", "gpu_share=much"], 2, "gpu_share: got"),
+        (["retry", "smoke", "--set", "gpu_share=1", "--gpu-share", "0.5"], 2, "--set gpu_share=1.0: --gpu-share is given too"),
+        (["retry", "smoke", "--local", "--processes", "2"], 2, "--processes 2 needs Ray"),
+        (["retry", "smoke", "--until", "noon"], 2, "a time of day such as 06:00"),
         (["retry", "smoke", "--trials", "metod=lora"], 2, 'did you mean "method"'),
         (["retry", "smoke", "--trials", "method=lore"], 2, "fits no trial of smoke"),
         (["run", "smoke", "--store", "ftp://x"], 2, "s3://"),

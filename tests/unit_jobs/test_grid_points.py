@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import GridError
+from jobs.expand import expand
 from jobs.grid.model import POSITION, label
 from jobs.grid.points import points
-from jobs.grid.read import parse_grid
+from jobs.grid.read import grid_of, parse_grid, read_grid
 
 BASE = "name: g\naxes:\n  domain: [zorvik, mellune]\n  method: [none, dreambooth, lora]\n"
 
@@ -118,6 +119,35 @@ def test_an_exclude_that_a_set_has_emptied_is_a_notice() -> None:
 def test_a_condition_that_a_set_has_emptied_is_a_notice() -> None:
     rows = points(parse_grid(BASE + "  rank: [1]\nwhen: {rank: {method: lora}}", "g", ["method=none"]))
     assert rows.notices == ["g:6: when.rank: holds for no point of the grid, so that rank is never used after --set method=none"]
+
+
+FIXED = "name: g\nfixed: {alpha: rank, sigma: match, match_method: lora}\naxes:\n  domain: [zorvik]\n  method: [none, lora, gaussian]\n"
+
+
+def test_a_fixed_value_that_a_set_has_left_without_a_method_is_a_notice() -> None:
+    whole, part = (expand(parse_grid(FIXED, "g", sets)) for sets in ((), ("method=none",)))
+    after = "is left aside after --set method=none"
+    assert whole.notices == []
+    assert part.notices == [
+        f"g:2: fixed.alpha: no method of this grid trains a LoRA (none), so that alpha {after}",
+        f"g:2: fixed.sigma: no method of this grid adds noise (none), so that sigma {after}",
+        f"g:2: fixed.match_method: no method of this grid adds noise (none), so that match_method {after}",
+    ]
+    loud = expand(parse_grid(FIXED, "g", ["method=none,gaussian", "sigma=0.1"]))
+    assert any(told.startswith("g:2: fixed.match_method: no point of this grid has `sigma: match`") for told in loud.notices)
+    assert {trial.key for trial in part.trials} < {trial.key for trial in whole.trials}
+    assert expand(grid_of(part.document, "again")).grid_key == part.grid_key
+
+
+def test_a_fixed_value_that_a_set_gives_to_no_method_is_refused() -> None:
+    with pytest.raises(GridError, match=r"--set alpha=4: fixed\.alpha: no method of this grid trains a LoRA \(none\); leave it out"):
+        expand(parse_grid(FIXED, "g", ["method=none", "alpha=4"]))
+
+
+def test_the_quickstart_runs_with_the_methods_that_train_no_lora() -> None:
+    keys = {trial.key for trial in expand(read_grid("quickstart", ["method=none,dreambooth"])).trials}
+    assert len(keys) == 9
+    assert keys < {trial.key for trial in expand(read_grid("quickstart")).trials}
 
 
 def test_equal_points_in_two_includes_are_refused() -> None:

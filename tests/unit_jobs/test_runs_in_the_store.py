@@ -17,12 +17,13 @@ import pytest
 from jobs.errors import GridError, InputError, NotFound, OutOfReach
 from jobs.execute.limits import Gate, Limits
 from jobs.ledger.holder import Holder
+from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.runs import registry
 from jobs.runs.follow import follow
 from jobs.runs.record import SILENT_S, Log, RunRecord
 from jobs.runs.registry import OwnRun, Runs
-from jobs.runs.shown import name_of, one_of, shown, told
+from jobs.runs.shown import one_of, runs_of, shown, told
 from jobs.runs.watch import LogTail, Watch
 from jobs.store.open import open_store
 from jobs.store.protocol import ObjectStore
@@ -333,12 +334,20 @@ def test_status_shows_who_is_at_work_and_the_last_that_is_not(runs: Runs, store:
 def test_a_grid_is_known_by_file_by_shipped_name_and_by_the_name_its_runs_have(runs: Runs, store: ObjectStore, tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("name: mine\nfixed: {data: /no/such/folder}\naxes:\n  domain: [a]\n  method: [lora]\n")
-    assert name_of(store, str(path), None) == "mine"
-    assert name_of(store, "smoke", None) == "smoke"
+    for name in ("mine", "smoke"):
+        runs.begin(name, "a" * 64)
+    assert [record.grid for record in runs_of(store, str(path), None)] == ["mine"]
+    assert [record.grid for record in runs_of(store, "smoke", None)] == ["smoke"]
     with pytest.raises(GridError, match="no such grid"):
-        name_of(store, "gone", None)
-    runs.begin("gone", "a" * 64)
-    assert name_of(store, "gone", None) == "gone"
+        runs_of(store, "gone", None)
+    for key in ("a", "b"):
+        runs.begin("gone", key * 64)
+    assert [record.grid_key[0] for record in runs_of(store, "gone", None)] == ["a", "b"]
+    assert [record.grid_key[0] for record in runs_of(store, "gone@bb", None)] == ["b"]
+    with pytest.raises(GridError, match="no such grid"):
+        runs_of(store, "gone@c", None)
+    Ledger(store).save_grid({"grid": "planned", "grid_key": "c" * 64})
+    assert runs_of(store, "planned", None) == []
 
 
 def test_a_run_is_named_by_the_beginning_of_its_id(runs: Runs) -> None:

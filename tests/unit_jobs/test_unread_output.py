@@ -26,8 +26,8 @@ NOTHING = (
 )
 FAILING = "import tests.benchmarks.noop_stages.shake as shake\ndef run(job): raise ValueError('cannot work')\nshake.run = run\n"
 MAIN = "from jobs.cli import main; main()"
-BROKEN = "import jobs.cli.run as at\ndef gone(*_): raise BrokenPipeError(32, 'Broken pipe')\nat.load_plan = gone\n"
-RAY_WAS_TOLD = "import signal, sys\nimport jobs.cli.run as at\ndef told(*_): sys.exit(signal.SIGTERM)\nat.load_plan = told\n"
+BROKEN = "import jobs.cli.run as at\ndef gone(*_, **__): raise BrokenPipeError(32, 'Broken pipe')\nat.load_plan = gone\n"
+RAY_WAS_TOLD = "import signal, sys\nimport jobs.cli.run as at\ndef told(*_, **__): sys.exit(signal.SIGTERM)\nat.load_plan = told\n"
 
 
 @contextmanager
