@@ -57,7 +57,7 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
     """
     trial = find(plan, trial_key_prefix)
     nodes = list(ancestors(trial.leaves()))
-    keys = {node.key for node in nodes}
+    keys, attacked = {node.key for node in nodes}, _attacks_of(trial)
     committed = committed_keys(plan, ledger)
     failures = [failure for failure in ledger.failures() if failure.key in keys and failure.key not in committed]
     state = trial_state(trial, committed, newest(failures))
@@ -66,7 +66,7 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
         "trial_key": trial.key,
         "axes": dict(trial.axes),
         "state": state.state,
-        "stages": [_stage(ledger, node) for node in nodes],
+        "stages": [_stage(ledger, node, attacked.get(node.key)) for node in nodes],
         "metrics": {name: measures for name, node in sorted(trial.metrics.items()) if (measures := _measures(ledger, node)) is not None},
         "chosen": {name: chosen for name, node in sorted(trial.metrics.items()) if (chosen := choice_of(ledger, node)) is not None},
         "defence": facts_of(ledger, trial),
@@ -74,9 +74,22 @@ def show(plan: Plan, ledger: Ledger, trial_key_prefix: str) -> dict[str, Any]:
     }
 
 
-def _stage(ledger: Ledger, node: Node) -> dict[str, Any]:
+def _attacks_of(trial: Trial) -> dict[str, str]:
+    """Key -> for which attack, and whether before or after fine-tuning, of the stages that belong to one."""
+    found: dict[str, str] = {}
+    for name, metrics in sorted(trial.metrics.items()):
+        found[metrics.key] = name
+        before, after = metrics.parent("before"), metrics.parent("after")
+        for role, score in (("before", before), ("after", after)):
+            if score is not None:
+                found.setdefault(score.key, f"{name} {role}" if before is not after else name)
+    return found
+
+
+def _stage(ledger: Ledger, node: Node, attack: str | None) -> dict[str, Any]:
     manifest = ledger.manifest(node.kind, node.key)
     stage: dict[str, Any] = {"kind": node.kind, "key": node.key, "committed": manifest is not None}
+    stage |= {"attack": attack} if attack is not None else {}
     if manifest is not None:
         payloads = [{"name": payload.name, "size": payload.size, "sha256": payload.sha256} for payload in manifest.payloads]
         stage |= {
@@ -134,10 +147,11 @@ def _wrapped(line: str, width: int) -> str:
 
 def _stage_line(stage: dict[str, Any]) -> str:
     line = f"  {stage['kind']:<12} {stage['key'][:12]}"
+    attack = [stage["attack"]] if "attack" in stage else []
     if not stage["committed"]:
-        return f"{line}  not there yet"
+        return f"{line}  {', '.join(['not there yet', *attack])}"
     made = stage["made"]
-    facts = [str(made[name]) for name in ("at", "host", "device") if made.get(name)]
+    facts = [*attack, *(str(made[name]) for name in ("at", "host", "device") if made.get(name))]
     facts += [f"{made['seconds']:.1f} s"] if "seconds" in made else []
     if "network_calls" in made:
         facts.append(f"{made['network_calls']} network calls an image for {plural(made['attacks_together'], 'attack')} together")

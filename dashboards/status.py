@@ -109,8 +109,13 @@ def first_line(message: str) -> str:
     return (message.strip().splitlines() or ["(no message)"])[0]
 
 
-def text(plan: Plan, document: dict[str, Any], history: Mapping[tuple[str, str], History] | None = None) -> str:
-    """A status for people: the counts, then each group of failures with its next step, and how often it was tried."""
+def text(plan: Plan, document: dict[str, Any], history: Mapping[tuple[str, str], History] | None = None, asked: str = "") -> str:
+    """A status for people: the counts, then each group of failures with its next step, and how often it was tried.
+
+    Args:
+        asked: the grid as it is given to another command; by default its name.
+    """
+    grid = asked or plan.grid
     counts = document["trials"]
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state] or state == "done")
     lines = [f"{plan.grid}: {plural(sum(counts.values()), 'trial')}: {told}"]
@@ -120,13 +125,13 @@ def text(plan: Plan, document: dict[str, Any], history: Mapping[tuple[str, str],
             f"  {group['class']}: {plural(group['count'], 'stage')} failed, {plural(len(group['trials']), 'trial')} without a result",
             f"    {first_line(group['message'])}",
             *_tried((history or {}).get((group["class"], first_line(group["message"])))),
-            f"    next: {next_step(group['class'], group['message'])}",
+            f"    next: {next_step(group['class'], group['message']).replace('GRID', grid)}",
             f"    trials: {', '.join(key[:10] for key in group['trials'][:6])}{' ...' if len(group['trials']) > 6 else ''}",
         ]
     if counts["failed"] or counts["blocked"]:
-        lines += ["", "  next: s2l retry GRID runs again what failed; s2l run GRID what is missing too"]
+        lines += ["", f"  next: s2l retry {grid} runs again what failed; s2l run {grid} what is missing too"]
     elif counts["missing"]:
-        lines += ["", "  next: run the grid again; only what is missing runs"]
+        lines += ["", f"  next: s2l run {grid}; only what is missing runs"]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.options import json_option, load_plan, open_ledger, profile_option, set_option, store_option
+from jobs.cli.terminal import labelled
 
 if TYPE_CHECKING:
     from jobs.costs import Cost
@@ -100,7 +101,7 @@ def _print(a: Plan, b: Plan, found: Difference, costs: dict[str, Cost]) -> None:
     added, removed, shared = found.trials
     click.echo(f"A {a.grid}: {len(a.trials)} trials; B {b.grid}: {len(b.trials)} trials")
     for name, changed in found.settings.items():
-        click.echo(f"  {name:10} {_told(changed)}")
+        click.echo(labelled(name, _told(changed)))
     click.echo(f"\n{'':12} {'added':>9} {'removed':>9} {'shared':>9} {'to run':>9} {'time':>9} {'size':>11}")
     click.echo(f"{'trials':12} {added:9} {removed:9} {shared:9}")
     for kind in found.kinds():
@@ -127,7 +128,7 @@ def _amounts(cost: Cost | None) -> str:
         return f"{0:9}"
     if cost.unknown == cost.stages:
         return f"{cost.stages:9} {'unknown':>9} {'unknown':>11}"
-    more = f"  + {cost.unknown} unknown" if cost.unknown else ""
+    more = f" + {cost.unknown} ?" if cost.unknown else ""
     return f"{cost.stages:9} {seconds_text(cost.seconds):>9} {bytes_text(cost.bytes):>11}{more}"
 
 
@@ -136,5 +137,5 @@ def _total_words(total: Cost) -> str:
 
     if total.unknown == total.stages:
         return "cost unknown, as nothing like them was measured in this store"
-    unknown = f"; {total.unknown} of unknown cost come on top" if total.unknown else ""
+    unknown = f"; {total.unknown} of unknown cost (?) come on top" if total.unknown else ""
     return f"about {seconds_text(total.seconds)} on one worker, {bytes_text(total.bytes)}{unknown}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.options import grid_argument, json_option, load_plan, open_ledger, profile_option, set_option, store_option
+from jobs.cli.options import asked_again, grid_argument, json_option, load_plan, open_ledger, profile_option, set_option, store_option
+from jobs.cli.terminal import terminal_width
 from jobs.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def status(grid: str, profile: str | None, sets: tuple[str, ...], store: str | N
     if as_json:
         click.echo(json.dumps(found | {"runs": runs}))
     else:
-        click.echo("\n".join([view.text(plan, found, view.histories(failures, committed)), *told(runs)]))
+        asked = asked_again(grid, profile, sets, store)
+        click.echo("\n".join([view.text(plan, found, view.histories(failures, committed), asked), *told(runs)]))
 
 
 @click.command(short_help="The table of results, also as csv, json or parquet.")
@@ -97,7 +98,7 @@ def results(
         value = "default" if memorisation else "pixels"
         remedy = f"set it in the grid (fixed: {{{asked[0]}: {value}}}), or --set {asked[0]}={value}"
         raise InputError(f"no trial of {grid} measures {asked[0]}; {remedy}")
-    width = _width() if output is None else None
+    width = terminal_width() if output is None else None
     content = tables.write(found, form, color=width is not None, width=width)
     if found.missing:
         click.echo(f"s2l: {found.missing} of {found.asked} trials are not in this table: see s2l status {grid}", err=True)
@@ -124,12 +125,7 @@ def show(trial: str, grid: str | None, profile: str | None, sets: tuple[str, ...
     ledger = open_ledger(store, look_only=True)
     plans = [load_plan(grid, sets, profile, store, look=True)] if grid else plans_of(ledger)
     found = view.show(_plan_with(plans, trial), ledger, trial)
-    click.echo(json.dumps(found) if as_json else view.text(found, _width()))
-
-
-def _width() -> int | None:
-    """Columns of the terminal that stdout is; None where it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(json.dumps(found) if as_json else view.text(found, terminal_width()))
 
 
 def _plan_with(plans: list[Plan], trial: str) -> Plan:

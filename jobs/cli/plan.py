@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.options import asked_again, grid_argument, json_option, load_plan, open_ledger, profile_option, set_option, store_option
+from jobs.cli.terminal import labelled
 
 if TYPE_CHECKING:
     from jobs.plan import Plan
@@ -45,7 +46,7 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
         return
     click.echo(f"{planned.grid}: {len(planned.trials)} trials")
     for axis, values in planned.axes.items():
-        click.echo(f"  {axis:10} {_listed(values)}")
+        click.echo(labelled(axis, _listed(values)))
     click.echo(f"\n{'stage':12} {'distinct':>9} {'done':>9} {'to run':>9}")
     for kind, row in stages.items():
         click.echo(f"{kind:12} {row['distinct']:9} {row['done']:9} {row['to_run']:9}")

@@ -107,3 +107,15 @@ def test_an_ambiguous_key_is_answered_with_those_it_may_mean(make_world: MakeWor
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 KB"), (4_200_000, "4.2 MB"), (7e9, "7.0 GB")])
 def test_sizes_read_well(count: float, text: str) -> None:
     assert show.size(count) == text
+
+
+def test_each_stage_of_an_attack_says_which_and_on_which_side(make_world: MakeWorld) -> None:
+    world = make_world().finish()
+    shaken = next(trial for trial in world.plan.trials if trial.shake is not None)
+    found = show.show(world.plan, world.ledger, shaken.key)
+    attacks = set(shaken.metrics)
+    assert {stage["attack"] for stage in found["stages"] if stage["kind"] == "metrics"} == attacks
+    scores = {stage["attack"] for stage in found["stages"] if stage["kind"] == "score"}
+    assert scores == {f"{name} {side}" for name in attacks for side in ("before", "after")}
+    name = min(attacks)
+    assert any(f"{name} after" in line for line in show.text(found).splitlines() if line.strip().startswith("score"))

@@ -75,7 +75,7 @@ def test_people_are_told_the_first_line_and_the_next_step(make_world: MakeWorld)
     assert "oom: 1 stage failed, 1 trial without a result" in text
     assert "    no memory left\n" in text
     assert "second line" not in text
-    assert status.NEXT_STEPS["oom"] in text
+    assert status.NEXT_STEPS["oom"].replace("GRID", "by-hand") in text
 
 
 def test_people_are_told_how_often_a_stage_was_tried_and_when_last_and_scripts_keep_their_shape(make_world: MakeWorld) -> None:
@@ -90,7 +90,9 @@ def test_people_are_told_how_often_a_stage_was_tried_and_when_last_and_scripts_k
     found = status.standing(world.plan, committed, failures)
     text = status.text(world.plan, found, status.histories(failures, committed))
     assert "2 failed attempts, 5 tries in all, the last one at 2026-01-02T00:00:00Z" in text
-    assert "s2l retry GRID" in text
+    assert f"s2l retry {world.plan.grid} --only oom" in text, "the next step names another grid than this one"
+    assert "s2l retry mine.yaml --set seed=0 runs again what failed" in status.text(world.plan, found, asked="mine.yaml --set seed=0")
+    assert "GRID" not in text
     assert set(found["failures"][0]) == {"class", "message", "count", "trials"}
 
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli.main import s2l
+from jobs.cli.terminal import labelled
 from tests.s2l_process import Home
 
 HOW = {
@@ -274,3 +275,14 @@ def test_plots_leave_what_else_is_in_their_folder_and_list_none_where_nothing_is
     done = home.run("report", "smoke", "-o", "page.html", "--plots", "plots")
     assert done.stdout == "page.html\n"
     assert {path.name: path.read_text() for path in (home.folder / "plots").iterdir()} == {"mine.svg": "mine", "figures.json": "[]\n"}
+
+
+def test_a_long_axis_wraps_under_its_beginning_on_a_terminal_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ", ".join(f"domain-{number:02d}" for number in range(12))
+    monkeypatch.setattr("jobs.cli.terminal.terminal_width", lambda: 60)
+    first, *rest = labelled("domain", words).splitlines()
+    assert first.startswith("  domain     domain-00")
+    assert rest
+    assert all(len(line) <= 60 and line.startswith(" " * 13 + "domain-") for line in rest)
+    monkeypatch.setattr("jobs.cli.terminal.terminal_width", lambda: None)
+    assert labelled("domain", words) == f"  domain     {words}"
