@@ -55,13 +55,16 @@ class Hung(Spec):
 
 
 class Preempted(Spec):
-    """The worker died while its node lives on: killed, or out of memory. A notice to leave is never counted.
+    """The worker died while its node lives on: killed, or out of memory.
 
-    A node that goes away counts by itself, up to `nodes`: a unit that takes its nodes down must end too.
+    A node that goes away counts by itself, up to `nodes`: a unit that takes its nodes down must end too. So does a notice to leave, up to
+    `notices` in a row between which the unit got no further (no stage was committed, no newer checkpoint kept): a unit for whose memory its
+    node evicts it must end too.
     """
 
     tries: Tries = 4
     nodes: Tries = 10
+    notices: Tries = 10
 
 
 class RetryPolicy(Spec):

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import OutOfReach, StoreLost
@@ -52,6 +53,8 @@ class Running(Protocol):
     def say(self, key: str, fraction: float, words: str) -> None: ...
 
     def tell(self, text: str) -> None: ...
+
+    def stands(self, unit: Unit) -> frozenset[str]: ...
 
     def give_up(self, unit: Unit, verdict: Verdict) -> Outcome: ...
 
@@ -189,13 +192,22 @@ class RayBackend(LocalBackend):
             outcome = Outcome(**json.loads(story.left))
             if not outcome.preempted:
                 return judged(self._run, self._losses, unit, outcome)
-            self._run.tell(f"the worker {story.place.pid} on {story.place.host} was told to leave; its unit goes on elsewhere")
-            return outcome
+            return self._left(unit, outcome, story)
         verdict = self._losses.lost(unit, story)
         if verdict is not None:
             return self._run.give_up(unit, verdict)
         self._run.tell(f"a worker was lost{_where(story)}; its unit begins again ({self._losses.told(unit)})")
         return None
+
+    def _left(self, unit: Unit, outcome: Outcome, story: Story) -> Outcome:
+        """What became of a unit whose worker was told to leave; an outcome that is `preempted` when it goes on elsewhere."""
+        who = f"the worker {story.place.pid} on {story.place.host} was told to leave"
+        verdict = self._losses.told_to_leave(unit, story, self._run.stands(unit))
+        if verdict is None:
+            self._run.tell(f"{who}; its unit goes on elsewhere")
+            return outcome
+        given_up = self._run.give_up(unit, verdict)
+        return replace(outcome, preempted=False, committed=given_up.committed, failed=outcome.failed | given_up.failed)
 
     def _largest(self, queue: Queue) -> int:
         """The processes of the unit that has most."""

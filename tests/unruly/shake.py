@@ -68,6 +68,18 @@ def _down(job: StageJob, folder: Path) -> None:
     time.sleep(60)
 
 
+def _evicted(job: StageJob, folder: Path) -> None:
+    """Takes so much memory that its node tells it to leave; keeps the checkpoint that it had."""
+    checkpoints = Checkpoints(job)
+    with tempfile.TemporaryDirectory() as state:
+        checkpoints.load(Path(state))
+        (Path(state) / "step").write_text("1")
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not checkpoints.due():
+            time.sleep(0.01)
+        checkpoints.save(Path(state))
+
+
 def _hang(job: StageJob, folder: Path) -> None:
     while True:  # a signal ends the sleep
         ctypes.PyDLL(None).sleep(10**6)  # in compiled code, with the interpreter's lock: no thread of this process runs
