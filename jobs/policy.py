@@ -67,6 +67,16 @@ class Preempted(Spec):
     notices: Tries = 10
 
 
+class Node(Spec):
+    """A node on which so many different units in a row were lost, while none got anything done there, is avoided for the rest of the run.
+
+    Lost are units whose worker died, hung, could not be made or did not reach the store, while the node lives. With more than half of the
+    nodes like that no node is avoided: it is the units, then.
+    """
+
+    lost: Tries = 3
+
+
 class RetryPolicy(Spec):
     """How often each class of failure is tried within one run. `tries` counts the first one too."""
 
@@ -76,6 +86,7 @@ class RetryPolicy(Spec):
     unknown: Unknown = Unknown()
     hung: Hung = Hung()
     preempted: Preempted = Preempted()
+    node: Node = Node()
 
     def tries(self, failure_class: str) -> int:
         """How often a stage is tried whose failures are of this class; what cannot work is tried once."""
