@@ -54,7 +54,7 @@ def _die_on_n1(job: StageJob, folder: Path) -> None:
     """A node that is broken, and gives every unit back quickly; the others take their time."""
     if socket.gethostname() == "n1":
         _die(job, folder)
-    time.sleep(4)
+    time.sleep(15)  # longer than a worker takes to start, or one would do everything
 
 
 def _hungry(job: StageJob, folder: Path) -> None:
