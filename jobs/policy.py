@@ -55,13 +55,26 @@ class Hung(Spec):
 
 
 class Preempted(Spec):
-    """The worker died while its node lives on: killed, or out of memory. A notice to leave is never counted.
+    """The worker died while its node lives on: killed, or out of memory.
 
-    A node that goes away counts by itself, up to `nodes`: a unit that takes its nodes down must end too.
+    A node that goes away counts by itself, up to `nodes`: a unit that takes its nodes down must end too. So does a notice to leave, up to
+    `notices` in a row between which the unit got no further (no stage was committed, no newer checkpoint kept): a unit for whose memory its
+    node evicts it must end too.
     """
 
     tries: Tries = 4
     nodes: Tries = 10
+    notices: Tries = 10
+
+
+class Node(Spec):
+    """A node on which so many different units in a row were lost, while none got anything done there, is avoided for the rest of the run.
+
+    Lost are units whose worker died, hung, could not be made or did not reach the store, while the node lives. With more than half of the
+    nodes like that no node is avoided: it is the units, then.
+    """
+
+    lost: Tries = 3
 
 
 class RetryPolicy(Spec):
@@ -73,6 +86,7 @@ class RetryPolicy(Spec):
     unknown: Unknown = Unknown()
     hung: Hung = Hung()
     preempted: Preempted = Preempted()
+    node: Node = Node()
 
     def tries(self, failure_class: str) -> int:
         """How often a stage is tried whose failures are of this class; what cannot work is tried once."""

@@ -14,7 +14,7 @@ import pytest
 
 from jobs.errors import AlreadyExists, Conflict, InputError, NotFound
 from jobs.store.open import open_store
-from jobs.store.probe import clock_of, probe
+from jobs.store.probe import clock_of, examine, probe
 from jobs.store.protocol import ObjectStore
 
 BAD_NAMES = [
@@ -154,6 +154,7 @@ class StoreContract:
 
     def test_a_probe_is_content_and_leaves_nothing(self, store: ObjectStore) -> None:
         probe(store)
+        examine(store)
         assert list(store.list("")) == []
 
     def test_of_many_threads_that_create_one_wins(self, store: ObjectStore) -> None:

@@ -4,7 +4,7 @@
 #   RAY_AUTH_TOKEN  required: the head's
 #   S2L_HEAD        required: HOST:PORT of the head
 #   S2L_BIND        127.0.0.1 for a head on this machine alone, else anything else                [127.0.0.1]
-#   S2L_RAY_TEMP    sockets and logs, a short path                                                [/tmp/ray]
+#   S2L_RAY_TEMP    sockets and logs, a short path; Ray opens this folder to all accounts         [/tmp/s2l-ray-UID/r]
 #   S2L_CPUS        cores to give out                                                             [all]
 #   S2L_RAY_FLAGS   more words for `ray start`
 set -euo pipefail
@@ -15,7 +15,8 @@ need S2L_HEAD "HOST:PORT of the head"
 export RAY_AUTH_MODE=token
 export RAY_enable_metrics_collection=${RAY_enable_metrics_collection:-0}
 
-words=(--block "--address=$S2L_HEAD" "--temp-dir=${S2L_RAY_TEMP:-/tmp/ray}" --object-store-memory=200000000 --disable-usage-stats)
+temp=$(ray_temp)
+words=(--block "--address=$S2L_HEAD" "--temp-dir=$temp" --object-store-memory=200000000 --disable-usage-stats)
 if is_loopback; then
   export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
   words+=("--node-ip-address=$S2L_BIND")

@@ -26,12 +26,12 @@ def machine() -> Iterator[Check]:
 
 
 def store(opened: ObjectStore) -> Check:
-    """Whether the store can be listed and written, and keeps its promises."""
-    from jobs.store.probe import probe
+    """Whether the store can be listed and written, and does everything that the ledger relies on."""
+    from jobs.store.probe import examine
 
     def tried() -> str:
-        probe(opened)
-        return "can be listed and written, conditional puts work"
+        examine(opened)
+        return "can be listed and written; conditional puts and deletes, files in parts and copies work"
 
     return attempt("store", opened.url, tried, STORE_MEND)
 

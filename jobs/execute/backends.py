@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.errors import OutOfReach, StoreLost
+from jobs.execute.avoided import Avoided, nodes_of_ray
 from jobs.execute.judged import judged
 from jobs.execute.limits import Gate
-from jobs.execute.losses import Losses, Verdict
+from jobs.execute.losses import LONGEST_LAST_WORDS, Losses, Verdict
 from jobs.execute.options import RunOptions
 from jobs.execute.order import WorkOrder
+from jobs.execute.over import Over
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.remote import beside_driver, end_remotely, node_lives
 from jobs.execute.units import Unit
 from jobs.ledger.ledger import Ledger
 from jobs.placement.estimate import Shape
-from jobs.placement.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, in_words, processes_of
+from jobs.placement.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, has_room, in_words, processes_of
 from jobs.plan import Plan
 from jobs.policy import RetryPolicy
+from jobs.secrets import scrub
 from jobs.worker.warm import Scratch
 
 if TYPE_CHECKING:
     from jobs.execute.board import BoardReader, Story
     from jobs.worker.state import Worker
-
-
-CLOSED_S = 10.0
-"""How long news of a unit may take that began just before nothing was to begin any more."""
 
 
 class Running(Protocol):
@@ -52,6 +51,8 @@ class Running(Protocol):
     def say(self, key: str, fraction: float, words: str) -> None: ...
 
     def tell(self, text: str) -> None: ...
+
+    def stands(self, unit: Unit) -> frozenset[str]: ...
 
     def give_up(self, unit: Unit, verdict: Verdict) -> Outcome: ...
 
@@ -123,6 +124,7 @@ class RayBackend(LocalBackend):
         super().__init__(run, scratch)
         self._losses = Losses(run.policy, node_lives)
         run.halved = self._losses.halved
+        self._avoided = Avoided(run.policy.node.lost, nodes_of_ray, run.tell)
         self._nodes = nodes if nodes is not None else [(slots, gpus)]
         self._session = session
         self._slots = slots
@@ -147,6 +149,7 @@ class RayBackend(LocalBackend):
         share = asked if asked is not None else float(self._gpus >= 1 and wanted)
         largest = Shape(self._largest(queue), share)
         self._look_for_room(largest)
+        self._avoided.fits(lambda sizes: has_room(largest, list(sizes)))
         shapes = self._shapes(share)
         slots = max(1, self._slots if not share or isinstance(shapes, ShapesByMemory) else int(self._gpus / share))
         self._run.gate.offer(gpus=largest.gpus, slots=slots, of=lambda unit: shapes.of(unit).gpus)
@@ -155,6 +158,7 @@ class RayBackend(LocalBackend):
             board,
             self._run.say,
             closed=self._run.gate.is_closed,
+            avoided=lambda: self._avoided.names,
             hung_after_s=self._run.policy.hung.after_s,
             end_worker=end_remotely,
             say=self._run.tell,
@@ -162,15 +166,28 @@ class RayBackend(LocalBackend):
         reader.start()
         setup = self._settings(share) | {"board": board}
         try:
-            TuneBackend(slots=slots, order_of=self._run.order_of, setup=setup, shape_of=shapes.of, temp=self._scratch.root / "tune").run(
-                queue, self._note, lambda unit, outcome: self._lost(unit, outcome, reader), _over(self._run.gate, reader)
+            tune = TuneBackend(
+                slots=slots,
+                order_of=self._run.order_of,
+                setup=setup,
+                shape_of=shapes.of,
+                temp=self._scratch.root / "tune",
+                avoided=lambda: self._avoided.names,
             )
+            stranded = True
+            while stranded:  # what waits for other nodes than there are must be asked for anew
+                over = Over(self._run.gate, reader, self._avoided)
+                tune.run(queue, self._note, lambda unit, outcome: self._lost(unit, outcome, reader), over)
+                stranded = over.stranded
+                self._run.gate.avoided = self._avoided.told
         finally:
             with undisturbed():
                 reader.stop()
 
     def _note(self, unit: Unit, outcome: Outcome) -> None:
         self._losses.worked |= bool(outcome.ran)
+        if outcome.ran:
+            self._avoided.worked(outcome.node)
         self._run.note(unit, outcome)
 
     def _look_for_room(self, largest: Shape) -> None:
@@ -183,19 +200,44 @@ class RayBackend(LocalBackend):
     def _lost(self, unit: Unit, outcome: Outcome | None, reader: BoardReader) -> Outcome | None:
         """What became of a unit whose worker is gone, or could not do it; None when it is to begin again."""
         if outcome is not None:
-            return judged(self._run, self._losses, unit, outcome)
+            return self._judged(unit, outcome)
         story = reader.story(unit.id)
         if story is not None and story.left:
             outcome = Outcome(**json.loads(story.left))
             if not outcome.preempted:
-                return judged(self._run, self._losses, unit, outcome)
-            self._run.tell(f"the worker {story.place.pid} on {story.place.host} was told to leave; its unit goes on elsewhere")
-            return outcome
+                return self._judged(unit, outcome)
+            return self._left(unit, outcome, story)
         verdict = self._losses.lost(unit, story)
+        if story is not None and node_lives(story.place.node):
+            self._lost_on(story.place.node, unit, story.words)
         if verdict is not None:
             return self._run.give_up(unit, verdict)
         self._run.tell(f"a worker was lost{_where(story)}; its unit begins again ({self._losses.told(unit)})")
         return None
+
+    def _judged(self, unit: Unit, outcome: Outcome) -> Outcome | None:
+        """What became of a unit that its worker could not do; a fault of the input or of a parent says nothing of the node."""
+        found = judged(self._run, self._losses, unit, outcome)
+        if outcome.broken.get("error_class") not in ("configuration", "data"):
+            self._lost_on(outcome.node, unit, outcome.wrong or outcome.unreached or str(outcome.broken.get("message", "")))
+        return found
+
+    def _lost_on(self, node: str, unit: Unit, why: str) -> None:
+        """Processes of one unit may lie on several nodes: nobody knows which was the cause."""
+        if not node or processes_of(unit, self._run.options.processes) > 1:
+            return
+        self._avoided.lost(node, unit.id, scrub(" ".join(why.split()))[:LONGEST_LAST_WORDS])
+        self._run.gate.avoided = self._avoided.told
+
+    def _left(self, unit: Unit, outcome: Outcome, story: Story) -> Outcome:
+        """What became of a unit whose worker was told to leave; an outcome that is `preempted` when it goes on elsewhere."""
+        who = f"the worker {story.place.pid} on {story.place.host} was told to leave"
+        verdict = self._losses.told_to_leave(unit, story, self._run.stands(unit))
+        if verdict is None:
+            self._run.tell(f"{who}; its unit goes on elsewhere")
+            return outcome
+        given_up = self._run.give_up(unit, verdict)
+        return replace(outcome, preempted=False, committed=given_up.committed, failed=outcome.failed | given_up.failed)
 
     def _largest(self, queue: Queue) -> int:
         """The processes of the unit that has most."""
@@ -211,20 +253,6 @@ class RayBackend(LocalBackend):
                 return ShapesByMemory(self._run.ledger, self._run.plan.nodes(), options, memory, self._run.tell)
             self._run.tell("nothing is known of the GPUs' memory, so each unit takes a whole one; say --gpu-memory or --gpu-share")
         return FixedShapes(share, options.processes)
-
-
-def _over(gate: Gate, reader: BoardReader) -> Callable[[], bool]:
-    """True when nothing may begin any more and nothing runs: what waits for a worker would be put off by it, whenever that came."""
-    closed: list[float] = []
-
-    def over() -> bool:
-        if not gate.is_closed():
-            return False
-        if not closed:
-            closed.append(time.monotonic())
-        return time.monotonic() - closed[0] >= CLOSED_S and reader.runs_nothing()
-
-    return over
 
 
 def _where(story: Story | None) -> str:

@@ -74,12 +74,16 @@ def board_class() -> Any:
         def __init__(self) -> None:
             self._news: dict[str, News] = {}
             self._open = True
+            self._avoided: set[str] = set()
 
         def close(self) -> None:
             self._open = False
 
-        def is_open(self) -> bool:
-            return self._open
+        def avoid(self, nodes: list[str]) -> None:
+            self._avoided = set(nodes)
+
+        def is_open(self, node: str) -> bool:
+            return self._open and node not in self._avoided
 
         def begin(self, run: str, unit: str, place: Place) -> None:
             self._of(run).begun = (unit, place)
@@ -104,14 +108,14 @@ def board_class() -> Any:
     return Board
 
 
-def is_open(board: Any) -> bool:
-    """Whether a unit may still begin: workers ask when they are about to. A board that does not answer is no reason to stop."""
+def is_open(board: Any, node: str) -> bool:
+    """Whether a unit may still begin on a node: workers ask when they are about to. A board that does not answer is no reason to stop."""
     import ray
 
     if board is None:
         return True
     try:
-        return bool(ray.get(board.is_open.remote(), timeout=NEWS_WAIT_S))
+        return bool(ray.get(board.is_open.remote(node), timeout=NEWS_WAIT_S))
     except Exception:
         return True
 
@@ -119,11 +123,12 @@ def is_open(board: Any) -> bool:
 class BoardReader(threading.Thread):
     """Carries news from the board to a reporter until stopped, knows the story of every unit that runs, and ends workers that hang.
 
-    It carries one word the other way: that nothing may begin any more.
+    It carries two words the other way: that nothing may begin any more, and on which nodes nothing may begin.
 
     Args:
         tell: told (stage key, fraction, words).
         closed: whether nothing may begin any more.
+        avoided: nodes on which nothing may begin, by Ray's names.
         hung_after_s: how long a unit may show no progress.
         end_worker: kills a process where it runs and gives its stacks back; raises when it cannot.
         say: told of workers that were ended, in words.
@@ -135,6 +140,7 @@ class BoardReader(threading.Thread):
         tell: Callable[[str, float, str], None],
         *,
         closed: Callable[[], bool] = lambda: False,
+        avoided: Callable[[], tuple[str, ...]] = tuple,
         hung_after_s: float,
         end_worker: Callable[[Place], str],
         say: Callable[[str], None],
@@ -142,7 +148,7 @@ class BoardReader(threading.Thread):
     ) -> None:
         super().__init__(daemon=True, name="s2l-board")
         self._board, self._tell, self._end_worker, self._say, self._clock = board, tell, end_worker, say, clock
-        self._closed = closed
+        self._closed, self._avoided, self._told_to_avoid = closed, avoided, tuple[str, ...]()
         self._hung_after_s = hung_after_s
         self._stories: dict[str, Story] = {}
         self._lock = threading.Lock()
@@ -155,6 +161,9 @@ class BoardReader(threading.Thread):
             try:
                 if self._closed():
                     self._board.close.remote()
+                if self._told_to_avoid != (nodes := self._avoided()):
+                    self._board.avoid.remote(list(nodes))
+                    self._told_to_avoid = nodes
                 self.collect()
                 self._end_the_silent()
             except Exception as error:  # a run goes on without its news

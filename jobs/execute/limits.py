@@ -61,6 +61,9 @@ class _Mean:
 class Gate:
     """Says whether the next unit may start now. A gate that was closed never opens again.
 
+    Attributes:
+        avoided: a sentence for each node that the run does not use any more.
+
     Args:
         clock: a steady clock in seconds, for what was used.
         wall: seconds since the epoch, for `until`.
@@ -82,6 +85,7 @@ class Gate:
         self._means: dict[str, _Mean] = {}
         self._running: dict[str, tuple[Unit, float]] = {}
         self._cancelled = ""
+        self.avoided: tuple[str, ...] = ()
         self._said: tuple[str, str] = ("", "")
 
     def offer(self, *, gpus: float, slots: int | None = None, of: Callable[[Unit], float] | None = None) -> None:

@@ -57,6 +57,8 @@ class Losses:
         self._of: dict[str, list[Story | None]] = {}
         self._unreached: Counter[str] = Counter()
         self._broken: Counter[str] = Counter()
+        self._notices: Counter[str] = Counter()
+        self._stood: dict[str, frozenset[str]] = {}
         self.halved: Counter[str] = Counter()
         self.worked = False
 
@@ -75,6 +77,23 @@ class Losses:
             verdict = self._verdict(unit)
         self._halve(unit, story)
         return verdict
+
+    def told_to_leave(self, unit: Unit, story: Story, stands: frozenset[str]) -> Verdict | None:
+        """Note that a unit's worker had a notice to leave; a verdict as for `lost`.
+
+        Args:
+            stands: what the unit has done so far. Only notices count between which that stayed the same.
+        """
+        same = self._stood.get(unit.id) == stands
+        self._stood[unit.id], self._notices[unit.id] = stands, self._notices[unit.id] + 1 if same else 1
+        notices = self._notices[unit.id]
+        if notices < self._policy.preempted.notices:
+            return None
+        message = (
+            f"the worker was told to leave (SIGTERM) each time it ran this stage, {_times(notices)} in a row, and the unit got no further; "
+            f"does its node evict it for the memory it takes{_last_words(story)}"
+        )
+        return Verdict("preempted", message, story.stage, story.place.host, "", notices)
 
     def unreached(self, unit: Unit, message: str) -> Verdict | None:
         """Note that a unit's worker waited for the store in vain, while the driver reaches it; a verdict as for `lost`."""

@@ -20,6 +20,7 @@ from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.patient import patient
+from jobs.ledger.progress import checkpointed
 from jobs.ledger.retention import Dropped, drop
 from jobs.names import stage_names
 from jobs.plan import Plan, Trial
@@ -127,6 +128,11 @@ class Ongoing:
     def reach_store(self) -> None:
         """Return when the store answers; it is waited for as long as the grid's policy says."""
         next(iter(self.ledger.store.list(Paths.grids)), None)
+
+    def stands(self, unit: Unit) -> frozenset[str]:
+        """What is kept of a unit's work: another value once it gets further."""
+        done = {node.key for node in unit.nodes if self.ledger.manifest(node.kind, node.key)}
+        return frozenset(done).union(*(checkpointed(self.ledger.store, key) for key in unit.keys if key not in done))
 
     def give_up(self, unit: Unit, verdict: Verdict) -> Outcome:
         """A unit that is not tried again becomes a failure record of the stage that it was at, or of its first open one."""

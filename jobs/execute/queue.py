@@ -27,6 +27,7 @@ class Outcome:
         seconds: how long the worker was at it; 0 when it did not live to tell.
         broken: the worker's verdict on an error outside of stages, which no record holds yet: a `jobs.execute.losses.Verdict` as a dict.
         wrong: what a worker said that cannot be made of the user's input.
+        node: where the worker is, by Ray's name; empty in the driver's process.
     """
 
     committed: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Outcome:
     seconds: float = 0.0
     broken: dict[str, Any] = field(default_factory=dict)
     wrong: str = ""
+    node: str = ""
 
     @property
     def is_open(self) -> bool:

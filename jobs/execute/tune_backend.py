@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jobs.execute.avoided import not_on
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
 from jobs.placement.estimate import Shape
@@ -27,21 +28,30 @@ class TuneBackend:
         order_of: a unit's work order as JSON text.
         setup: picklable settings for the workers (`UnitTrainable.settings`).
         shape_of: what a unit takes.
+        avoided: nodes on which none may run, by Ray's names.
         temp: a folder for Tune's own files, which nobody reads.
     """
 
     def __init__(
-        self, *, slots: int, order_of: Callable[[Unit], str], setup: dict[str, Any], shape_of: Callable[[Unit], Shape], temp: Path
+        self,
+        *,
+        slots: int,
+        order_of: Callable[[Unit], str],
+        setup: dict[str, Any],
+        shape_of: Callable[[Unit], Shape],
+        temp: Path,
+        avoided: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.slots = slots
         self.order_of = order_of
         self.setup = setup
         self.shape_of = shape_of
         self.temp = temp
+        self.avoided = avoided
 
     def _in_config(self, unit: Unit) -> dict[str, Any]:
         shape = self.shape_of(unit)
-        return {name: getattr(shape, name) for name in SHAPE}
+        return {name: getattr(shape, name) for name in SHAPE} | {"avoided": list(self.avoided())}
 
     def run(
         self,
@@ -77,7 +87,7 @@ class TuneBackend:
             searcher = ReadySearcher(queue, self.order_of, on_outcome, lost, shape_of=self._in_config)
             trainable = tune.with_resources(
                 trainable_with(self.setup),
-                lambda config: tune.PlacementGroupFactory(Shape(**{name: config[name] for name in SHAPE}).bundles(), strategy=STRATEGY),
+                _placement,
             )
             tuner = tune.Tuner(
                 trainable,
@@ -106,6 +116,15 @@ class TuneBackend:
                 raise searcher.error
             for unit_id in list(queue.running):  # never begun
                 queue.give_back(unit_id, begun=False)
+
+
+def _placement(config: dict[str, Any]) -> Any:
+    """What Tune asks Ray for. A worker that is kept is given another unit only where that asks for the same, so none on a node to avoid."""
+    from ray import tune
+
+    bundles = Shape(**{name: config[name] for name in SHAPE}).bundles()
+    kept_off = not_on(config["avoided"], len(bundles))
+    return tune.PlacementGroupFactory(bundles, strategy=STRATEGY, **({"bundle_label_selector": kept_off} if kept_off else {}))
 
 
 def _keep_keys_here() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.errors import AlreadyExists, NotFound
+from jobs.ledger.drops import Drops
 from jobs.ledger.manifest import Payload
 from jobs.ledger.paths import Paths
 from jobs.store.protocol import ObjectStore
@@ -19,8 +20,9 @@ SMALL = 1 << 20
 class Blobs:
     """The `blobs/` part of a store."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, drops: Drops | None = None) -> None:
         self._store = store
+        self._drops = drops or Drops(store)
 
     def put(self, payload: Payload, path: Path) -> bool:
         """Make sure that the blob is there, whole: one that lies there already may be what a failing disk left. False when it was there."""
@@ -29,13 +31,21 @@ class Blobs:
         name = Paths.blob(payload.sha256)
         if self._store.size(name) == payload.size and sha256_of(self._store, name) == payload.sha256:
             return False
+        mark = self._drops.before_writing(payload) if payload.is_weights else None
         self._store.put_file(name, path)
-        if payload.is_weights:
-            self._store.delete(Paths.dropped(payload.sha256))  # if it was dropped, it is here again, and may not get lost unseen
+        self._drops.written(payload, mark)
         return True
 
-    def put_back(self, found: Iterable[Payload], folder: Path) -> None:
-        """Blobs that lay there before the manifest named them: `gc` may have taken one as nobody's in between."""
+    def put_back(self, payloads: Iterable[Payload], found: Iterable[Payload], folder: Path) -> None:
+        """Make sure that what the manifest names is there, now that it does.
+
+        Args:
+            payloads: all of them. Another run's `--keep` may have been letting go of weights.
+            found: those that lay there before: `gc` may have taken one as nobody's in between.
+        """
+        for payload in payloads:
+            if payload.is_weights:
+                self._drops.outlast(payload, folder / payload.name)
         for payload in found:
             if self._store.size(Paths.blob(payload.sha256)) is None:
                 self._store.put_file(Paths.blob(payload.sha256), folder / payload.name)

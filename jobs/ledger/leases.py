@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
@@ -17,7 +18,10 @@ from jobs.ledger.paths import Paths
 from jobs.ledger.progress import fence_of
 from jobs.store.protocol import ObjectStore, Stored
 
+T = TypeVar("T")
 DEFAULT_TTL_S = 60.0
+ORDINARY_S = 1.0
+"""A request that takes longer met a store that did not answer: its client has sent it again by itself, for a minute and more."""
 
 
 class LeaseRecord(BaseModel):
@@ -59,8 +63,8 @@ class Lease:
 class Leases:
     """Take, renew and release by compare-and-swap.
 
-    A lease runs out when its observer has seen no heartbeat for `ttl` seconds on its own clock, so that clocks may differ;
-    a holder that is known to be dead is followed at once.
+    A lease runs out when its observer has seen no heartbeat for `ttl` seconds on its own clock, so that clocks may differ; that clock
+    stands still while the store does not answer, when nobody can be heard. A holder that is known to be dead is followed at once.
 
     Args:
         at_once: the same store for renewals and releases, which come round again or run out; a store that waits would hold them up.
@@ -81,10 +85,11 @@ class Leases:
         self._clock = clock
         self._wall = wall
         self._seen: dict[str, tuple[str, float]] = {}
+        self._deaf_s = 0.0
 
     def take(self, key: str) -> Lease | None:
         """The lease, or None while somebody else holds it. Most are free, so that nobody's is tried for first."""
-        fence = fence_of(self._store, key)
+        fence = self._timed(lambda: fence_of(self._store, key))
         try:
             return self._write(key, fence, 0, None)
         except AlreadyExists:
@@ -92,7 +97,7 @@ class Leases:
         if held is None or not self._is_over(key, held):
             return None
         try:
-            return self._write(key, fence_of(self._store, key), _number(held), held.tag)
+            return self._write(key, self._timed(lambda: fence_of(self._store, key)), _number(held), held.tag)
         except (AlreadyExists, Conflict):
             return None
 
@@ -154,7 +159,7 @@ class Leases:
 
     def _read(self, key: str) -> Stored | None:
         try:
-            return self._store.get(Paths.lease(key))
+            return self._timed(lambda: self._store.get(Paths.lease(key)))
         except NotFound:
             self._seen.pop(key, None)
             return None
@@ -164,15 +169,26 @@ class Leases:
         number = max(int(self._wall() * 1000), last + 1, fence + 1)
         record = LeaseRecord(holder=Holder.me(), number=number)
         name, data = Paths.lease(key), record.to_bytes()
-        new_tag = self._store.create(name, data, durable=False) if tag is None else self._store.replace(name, data, tag, durable=False)
+        if tag is None:
+            new_tag = self._timed(lambda: self._store.create(name, data, durable=False))
+        else:
+            new_tag = self._timed(lambda: self._store.replace(name, data, tag, durable=False))
         self._seen.pop(key, None)
         return Lease(key, number, record, new_tag, checkpoints=fence > 0)
+
+    def _timed(self, request: Callable[[], T]) -> T:
+        """The answer of a request; the time that it was waited for is nobody's silence."""
+        began = self._clock()
+        try:
+            return request()
+        finally:
+            self._deaf_s += max(0.0, self._clock() - began - ORDINARY_S)
 
     def _is_over(self, key: str, held: Stored) -> bool:
         record = _parse(held)
         if record is not None and record.holder.is_gone():
             return True
-        now = self._clock()
+        now = self._clock() - self._deaf_s
         tag, since = self._seen.get(key, ("", now))
         if tag != held.tag:
             self._seen[key] = (held.tag, now)

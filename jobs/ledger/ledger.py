@@ -101,7 +101,7 @@ class Ledger:
         for _ in range(_COMMIT_TRIES):
             winner = self._create(ours) or self.manifest(ours.kind, ours.key)
             if winner is not None:
-                self._blobs.put_back(found, folder)
+                self._blobs.put_back(ours.payloads, found, folder)
                 if winner is not ours:
                     self._adopt(ours, winner)
                 if checkpoints:

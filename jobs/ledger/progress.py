@@ -138,6 +138,11 @@ def fence_of(store: ObjectStore, key: str) -> int:
     return _read_index(store, key)[0].fence
 
 
+def checkpointed(store: ObjectStore, key: str) -> frozenset[str]:
+    """The digests of what a stage's newest checkpoint consists of: others once it gets further; none where there is no checkpoint."""
+    return frozenset(file.sha256 for file in _read_index(store, key)[0].files)
+
+
 def _read_index(store: ObjectStore, key: str) -> tuple[Index, str | None]:
     try:
         stored = store.get(Paths.progress_index(key))

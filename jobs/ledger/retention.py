@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.errors import AlreadyExists
 from jobs.graph import Node
+from jobs.ledger.drops import Drops
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest, Payload
 from jobs.ledger.paths import Paths
+from jobs.ledger.verify import read_manifests
+from jobs.store.protocol import Entry
 
 Keep = Literal["none", "small", "all"]
 """`all`: everything stays. `small`: dense weights go, all other adapters stay. `none`: the weights of every shake go."""
 
 _DENSE = ("unet/", "text_encoder/", "vae/")
 """Where a dense adapter's whole modules lie (docs/decisions/0005)."""
+
+
+_Going = tuple[Payload, set[str]]
+"""A blob, and the shakes that name it."""
+TOGETHER = 20
+"""So many blobs are marked, and then go after one more look at what was committed: a moment, for which a commit of one of them waits."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class Dropped:
 def drop(ledger: Ledger, nodes: Iterable[Node], keep: Keep) -> Dropped:
     """Apply a policy to the stages of a plan.
 
-    A blob goes only when every committed shake that names it may lose it and nothing in the plan still needs it. A marker is written
-    first, so that `verify` and a reader can tell a dropped blob from a lost one.
+    A blob goes only when every committed shake that names it may lose it and nothing in the plan still needs it. A mark is written
+    first, so that `verify` and a reader can tell a dropped blob from a lost one, and whoever commits it meanwhile keeps it.
     """
     if keep == "all":
         return Dropped()
@@ -47,12 +53,11 @@ def drop(ledger: Ledger, nodes: Iterable[Node], keep: Keep) -> Dropped:
     done = {key for kind in kinds for key in ledger.committed(kind)}
     needed = {parent.key for node in nodes if node.key not in done for _, parent in node.parents}
     free = {node.key for node in nodes if node.kind == "shake" and node.key in done and node.key not in needed}
-    shakes: set[str] = set()
-    sizes = []
-    for payload, users in _payloads(ledger, free, keep):
-        size = _drop_blob(ledger, payload)
-        if size:
-            sizes.append(size)
+    drops, seen = Drops(ledger.store), set(ledger.store.list(Paths.manifests_of("shake")))
+    going, shakes, sizes = _payloads(ledger, free, keep), set[str](), []
+    for start in range(0, len(going), TOGETHER):
+        for payload, users in _let_go(ledger, drops, going[start : start + TOGETHER], seen):
+            sizes.append(payload.size)
             shakes |= users
     return Dropped(len(shakes), len(sizes), sum(sizes))
 
@@ -65,7 +70,7 @@ def droppable(manifest: Manifest, keep: Keep) -> list[Payload]:
     return weights if keep == "none" else [payload for payload in weights if payload.name.startswith(_DENSE)]
 
 
-def _payloads(ledger: Ledger, free: set[str], keep: Keep) -> list[tuple[Payload, set[str]]]:
+def _payloads(ledger: Ledger, free: set[str], keep: Keep) -> list[_Going]:
     """Distinct blobs that all committed shakes which name them may lose, and these shakes."""
     found: dict[str, Payload] = {}
     uses: dict[str, set[str]] = defaultdict(set)
@@ -80,12 +85,17 @@ def _payloads(ledger: Ledger, free: set[str], keep: Keep) -> list[tuple[Payload,
     return [(payload, uses[sha256]) for sha256, payload in found.items() if uses[sha256] <= free]
 
 
-def _drop_blob(ledger: Ledger, payload: Payload) -> int:
-    blob = Paths.blob(payload.sha256)
-    if ledger.store.size(blob) is None:
-        return 0
-    marker = json.dumps({"size": payload.size, "why": "retention: made again when asked for"}).encode()
-    with contextlib.suppress(AlreadyExists):
-        ledger.store.create(Paths.dropped(payload.sha256), marker)
-    ledger.store.delete(blob)
-    return payload.size
+def _let_go(ledger: Ledger, drops: Drops, going: list[_Going], seen: set[Entry]) -> list[_Going]:
+    """Those that went: that were there, and that no manifest names which came since `seen`, when all were looked at."""
+    there = [one for one in going if drops.is_there(one[0])]
+    for payload, _ in there:
+        drops.mark(payload)
+    named = _named_since(ledger, seen) if there else set()
+    for payload, _ in there:
+        drops.spare(payload) if payload.sha256 in named else drops.let_go(payload)
+    return [one for one in there if one[0].sha256 not in named]
+
+
+def _named_since(ledger: Ledger, seen: set[Entry]) -> set[str]:
+    new = [entry.name for entry in ledger.store.list(Paths.manifests_of("shake")) if entry not in seen]
+    return {payload.sha256 for manifest in read_manifests(ledger.store, new)[0] for payload in manifest.payloads}

@@ -133,6 +133,15 @@ def check_there_is_room(largest: Shape, nodes: Sequence[NodeSize]) -> None:
         )
 
 
+def has_room(largest: Shape, nodes: Sequence[NodeSize]) -> bool:
+    """Whether the largest unit fits on these nodes."""
+    try:
+        check_there_is_room(largest, nodes)
+    except InputError:
+        return False
+    return True
+
+
 def _times(gpus: float, share: float) -> float:
     if not share:
         return float("inf")

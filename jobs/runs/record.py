@@ -33,6 +33,7 @@ class RunRecord(BaseModel):
         exit_code: what the run ended with.
         answer: what `run --json` said at its end, where it came to one.
         words: the same for a person.
+        avoided: a sentence for each node that the run does not use any more.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -52,6 +53,7 @@ class RunRecord(BaseModel):
     exit_code: int | None = None
     answer: dict[str, Any] | None = None
     words: str = ""
+    avoided: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(indent=1).encode()
@@ -82,6 +84,7 @@ class RunRecord(BaseModel):
             "job": self.job,
             "heard_of_s": round(self.silent_for(now), 1) if self.state == "running" else None,
             "exit_code": self.exit_code,
+            "avoided": list(self.avoided),
         }
 
 

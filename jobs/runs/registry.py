@@ -61,6 +61,10 @@ class OwnRun:
         except (AlreadyExists, Conflict):  # an earlier write of ours whose answer was lost
             self._log_tag = self._store.get(name).tag
 
+    def avoid(self, nodes: tuple[str, ...]) -> None:
+        """Say which nodes the run does not use any more."""
+        self._update(avoided=nodes)
+
     def _update(self, **changes: Any) -> None:
         record = self.record.model_copy(update=changes)
         name = self._name("run")

@@ -22,7 +22,7 @@ def shown(store: ObjectStore, grid: str) -> list[dict[str, Any]]:
 
 
 def told(runs: list[dict[str, Any]]) -> list[str]:
-    """A line for each run that is at work, or was lost."""
+    """A line for each run that is at work, or was lost; and one for each node that a run avoids or, if it is over, did."""
     lines = []
     for run in runs:
         place = f"process {run['pid']} on {run['host']}" if run["host"] else "no driver yet"
@@ -35,6 +35,7 @@ def told(runs: list[dict[str, Any]]) -> list[str]:
         }.get(run["state"])
         if words:
             lines.append(f"  run {run['run']}, since {run['began']}: {words}{job}")
+        lines += [f"  run {run['run']} {'avoids' if words else 'avoided'} node {node}" for node in run["avoided"]]
     return lines
 
 

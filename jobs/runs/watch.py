@@ -98,6 +98,7 @@ class Watch:
         if error is not None and self._unheard:
             return  # the store does not answer, and nobody wants to wait for it now
         self._tell(lambda: self._own.write_log(self._log.log()))
+        self._tell_avoided()
         self._tell(lambda: self._own.end(1 if self.exit_code is None else self.exit_code, self.answer, self.words))
 
     def tick(self) -> None:
@@ -106,6 +107,7 @@ class Watch:
         if self._gate.is_overdue():
             self._stop(f"{GRACE_S / 60:g} minutes after --until: what still runs is stopped, and goes on from its checkpoints next time")
         self._tell(lambda: self._own.write_log(self._log.log()))
+        self._tell_avoided()
         if self._clock() - self._beaten >= self._beat_s:
             self._beaten = self._clock()
             self._tell(self._own.beat)
@@ -137,6 +139,10 @@ class Watch:
             if not self._unheard:
                 self._notice(f"this run's record cannot be kept up to date: {error}")
             self._unheard = True
+
+    def _tell_avoided(self) -> None:
+        if self._gate.avoided != self._own.record.avoided:
+            self._tell(lambda: self._own.avoid(self._gate.avoided))
 
     def _run(self) -> None:
         self.tick()

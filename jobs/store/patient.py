@@ -13,6 +13,8 @@ from jobs.policy import Transient
 from jobs.store.protocol import Entry, ObjectStore, Stored
 
 T = TypeVar("T")
+SILENT_S = 15.0
+"""A request that took so long met an outage, or moved much: S3's client sends requests again by itself, for up to a minute and a half."""
 
 
 class PatientStore:
@@ -22,7 +24,8 @@ class PatientStore:
         policy: how often, and with which waits.
         say: told of every wait, in words.
         sleep: waits; raises `jobs.errors.Preempted` when there is no time left.
-        after_outage: called when the store answers again, before anything else is asked of it.
+        after_outage: called when the store answers again, before anything else is asked of it; also where it was waited for by its own
+            client, within one call.
 
     Raises:
         jobs.errors.StoreLost: (every method) the store does not answer, and was waited for.
@@ -36,10 +39,12 @@ class PatientStore:
         say: Callable[[str], None],
         sleep: Callable[[float], None] = time.sleep,
         after_outage: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.inner = inner
         self.url = inner.url
         self._policy, self._say, self._sleep, self._after_outage = policy, say, sleep, after_outage
+        self._clock = clock
 
     def get(self, name: str) -> Stored:
         return self._call(name, lambda _: self.inner.get(name))
@@ -126,8 +131,12 @@ class PatientStore:
         """The answer of a request, which is told whether it is made again."""
         left: Iterator[float] | None = None
         while True:
+            began = self._clock()
             try:
-                return request(left is not None)
+                answer = request(left is not None)
+                if self._clock() - began >= SILENT_S:
+                    self._after_outage()
+                return answer
             except OutOfReach as error:
                 left = self._policy.waits(name) if left is None else left
                 self._wait(error, left)

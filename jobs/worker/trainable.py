@@ -64,21 +64,22 @@ class UnitTrainable(Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        if not is_open(self._board):  # it waited for its worker while the run was told to end
+        place = place_here(_STACKS)
+        if not is_open(self._board, place.node):  # it waited for its worker while the run was told to end, or not to use this node
             return {"put_off": True, "committed": 0, "done": True}
         order, run = WorkOrder.model_validate_json(self._order), uuid.uuid4().hex
         if self._problem is not None:
-            self._tell_board("begin", run, order.unit, place_here(""))
-            self._leave_word(run, not_made(self._problem))
+            self._tell_board("begin", run, order.unit, place)
+            self._leave_word(run, replace(not_made(self._problem), node=place.node))
             raise self._problem  # this process is given no other unit: there may be nodes on which a worker can be made
         assert _WORKER is not None
         assert _NOTICE is not None
         _NOTICE.busy = True
-        self._tell_board("begin", run, order.unit, place_here(_STACKS))
+        self._tell_board("begin", run, order.unit, place)
         try:
-            outcome = run_order(order, _WORKER, lambda *news: self._tell_board("tell", run, *news))
+            outcome = replace(run_order(order, _WORKER, lambda *news: self._tell_board("tell", run, *news)), node=place.node)
         except WorkerOver:  # Tune ends the actor
-            is_open(self._board)  # it answers when it has heard all that was said before
+            is_open(self._board, place.node)  # it answers when it has heard all that was said before
             raise
         if _WORKER.leaving.is_set():
             outcome = replace(outcome, preempted=True)

@@ -29,6 +29,7 @@ class Weather:
     Attributes:
         refuse: nobody listens.
         share: this part of the requests is answered with `status`.
+        code: S3's word in that answer, such as `SlowDown`, after which clients wait longer.
         delay_s: every request waits so long.
         bytes_per_s: bodies trickle, in both directions.
         reset_after: an upload is reset after so many bytes of it.
@@ -37,6 +38,7 @@ class Weather:
     refuse: bool = False
     share: float = 0.0
     status: int = 503
+    code: str = ""
     delay_s: float = 0.0
     bytes_per_s: float = 0.0
     reset_after: int = 0
@@ -146,7 +148,7 @@ class Proxy:
         if weather.share and self._random.random() < weather.share:
             self.did[str(weather.status)] += 1
             _drain(client, head, rest)
-            client.sendall(_refusal(weather.status))
+            client.sendall(_refusal(weather.status, weather.code))
             return
         if weather.delay_s:
             self.did["slow"] += 1
@@ -219,8 +221,9 @@ def _drain(client: socket.socket, head: bytes, rest: bytes) -> None:
         left -= len(more)
 
 
-def _refusal(status: int) -> bytes:
-    body = _SKEWED if status == 403 else b""
+def _refusal(status: int, code: str = "") -> bytes:
+    coded = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode() if code else b""
+    body = _SKEWED if status == 403 else coded
     reason = {403: "Forbidden", 500: "Internal Server Error", 503: "Service Unavailable"}[status]
     kind = "application/xml" if body else "text/plain"
     head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"

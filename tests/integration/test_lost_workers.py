@@ -100,7 +100,7 @@ def test_a_worker_that_cannot_be_made_of_the_users_input_ends_the_run_with_the_s
 
 def test_a_worker_that_is_told_to_leave_keeps_a_checkpoint_and_its_unit_goes_on_elsewhere_uncounted(tmp_path: Path) -> None:
     world = Unruly(tmp_path)
-    world.prepare({0: ["steps"], 1: ["good"]}, {"preempted": {"tries": 1}})
+    world.prepare({0: ["steps"], 1: ["good"]}, {"preempted": {"tries": 1, "notices": 2}})
     driver = world.start()
     steps = tmp_path / "steps"
     for told in (1, 2):
@@ -116,6 +116,17 @@ def test_a_worker_that_is_told_to_leave_keeps_a_checkpoint_and_its_unit_goes_on_
     assert [int(line) for line in steps.read_text().splitlines()] == list(range(STEPS)), "no step is lost and none made twice"
     assert len({one["pid"] for one in world.tries(0)}) == 3
     assert world.said().count("was told to leave; its unit goes on elsewhere") == 2
+
+
+def test_a_unit_that_has_itself_evicted_before_it_gets_any_further_is_given_up_by_name(tmp_path: Path) -> None:
+    world = Unruly(tmp_path)
+    world.prepare({0: ["evicted"], 1: ["good"]}, {"preempted": {"tries": 1, "notices": 3}})
+    assert world.run() == {"done": 1, "failed": 1, "blocked": 0}, world.said()
+    assert len(world.tries(0)) == 3
+    (failure,) = world.failures()
+    assert (failure.kind, failure.error_class, failure.tries) == ("shake", "preempted", 3)
+    assert "told to leave (SIGTERM) each time it ran this stage, 3 times in a row, and the unit got no further" in failure.message
+    assert f"(process {world.tries(0)[-1]['pid']} on" in failure.message
 
 
 def test_a_driver_that_is_terminated_leaves_no_worker_behind(tmp_path: Path) -> None:

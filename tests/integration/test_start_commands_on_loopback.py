@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -119,10 +121,23 @@ def test_store_and_tracking_come_up_on_loopback_and_doctor_finds_them_well(folde
     assert codes[1] in (0, 143)
 
 
-def test_a_ray_head_on_loopback_takes_a_driver_with_its_token_alone(folder: Path) -> None:
+@pytest.fixture
+def by_default() -> Iterator[Path]:
+    """The folder in which Ray lies where nobody names one; what a test leaves in it is removed."""
+    own = Path(f"/tmp/s2l-ray-{os.geteuid()}")
+    before = set((own / "r").glob("session_*"))
+    yield own / "r"
+    for session in set((own / "r").glob("session_*")) - before:
+        session.unlink() if session.is_symlink() else shutil.rmtree(session)
+    if not before:
+        shutil.rmtree(own)
+
+
+def test_a_ray_head_on_loopback_takes_a_driver_with_its_token_alone_and_lies_in_a_private_folder(folder: Path, by_default: Path) -> None:
     port, jobs, agent = ports(3)
     token = secrets.token_hex(32)
-    given = {"S2L_RAY_PORT": str(port), "S2L_JOBS_PORT": str(jobs), "S2L_RAY_TEMP": str(folder / "r"), "S2L_CPUS": "1"}
+    given = {"S2L_RAY_PORT": str(port), "S2L_JOBS_PORT": str(jobs), "S2L_CPUS": "1"}
+    sessions = set(by_default.glob("session_2*"))
     flags = f"--dashboard-agent-listen-port={agent} --ray-client-server-port={agent + 10_000}"
     head = Service("ray-head.sh", folder, RAY_AUTH_TOKEN=token, S2L_RAY_FLAGS=flags, RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="0", **given)
     try:
@@ -132,5 +147,8 @@ def test_a_ray_head_on_loopback_takes_a_driver_with_its_token_alone(folder: Path
             environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": given_token}
             done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=300)
             assert (done.returncode == 0) == (code == 0), done.stderr
+        (session,) = set(by_default.glob("session_2*")) - sessions
+        assert stat.S_IMODE(by_default.parent.stat().st_mode) == 0o700
+        assert (session / "sockets/plasma_store").is_socket()
     finally:
         head.stop()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from cluster.services.seaweedfs import SeaweedFS
 from jobs.errors import NotFound
 from jobs.ledger.collect import collect
 from jobs.ledger.garbage import DAY_S, garbage
+from jobs.ledger.leases import Leases
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.verify import verify
@@ -22,8 +25,10 @@ from jobs.store.key import new_key
 from jobs.store.open import open_bare, open_store
 from jobs.store.probe import clock_of
 from jobs.store.protocol import KeepsUnfinished, ObjectStore
+from tests.chaos.proxy import Proxy, Weather
 from tests.failing_store import Meanwhile
 from tests.ledger_cases import blind, chain, leave
+from tests.s2l_process import wait_for
 from tests.store_contract import StoreContract
 
 
@@ -160,3 +165,31 @@ def test_what_a_bucket_dates_is_told_by_its_own_clock(store: ObjectStore, monkey
     monkeypatch.setattr(time, "time", lambda: real() + 365 * DAY_S)
     assert clock_of(store) - real() < 3600
     assert garbage(Ledger(store), frozenset(), now=clock_of(store)).found["probe"] == []
+
+
+# --- outages that the client outlasts ---
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("storm", [Weather(share=1.0, code="SlowDown"), Weather(delay_s=14.0)], ids=["503 SlowDown", "no answer"])
+def test_a_living_holder_s_lease_outlasts_an_outage_that_only_the_client_knows_of(
+    server: SeaweedFS, url: str, storm: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder could not renew it for longer than it lasts, and has not done so yet when the other looks again."""
+    proxy = Proxy(server.ports[3])
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+    holder, other = Leases(open_store(url), ttl=12.0), Leases(open_store(url), ttl=12.0)
+    assert holder.take("ab") is not None
+    assert other.take("ab") is None
+    proxy.turn(storm)
+    over = threading.Timer(1.0 if storm.delay_s else 14.0, lambda: proxy.clear(storm))
+    over.start()
+    began = time.monotonic()
+    try:
+        assert other.take("ab") is None, "a living lease was taken over"
+        assert time.monotonic() - began > 12.0, "nobody was told that the store was away"
+        assert over.finished.is_set()
+        assert wait_for(lambda: other.take("ab") is not None, "the end of a holder that stays silent", timeout=60)
+    finally:
+        over.cancel()
+        proxy.close()

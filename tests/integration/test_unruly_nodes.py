@@ -77,3 +77,31 @@ def test_a_unit_that_takes_its_nodes_down_is_given_up_by_name_and_all_others_fin
     assert (failure.kind, failure.error_class, failure.tries) == ("shake", "preempted", 2)
     assert "the node went away each time it ran this stage, twice: does it take its nodes down" in failure.message
     assert "'try 2, down'" in failure.message
+
+
+def test_a_node_on_which_every_worker_dies_is_avoided_and_all_units_are_done_elsewhere(world: Any) -> None:
+    unruly, run = world
+    seeds = range(6)
+    unruly.prepare({seed: ["die_on_n1"] for seed in seeds}, {"preempted": {"tries": 3}, "node": {"lost": 2}})
+    assert run() == {"done": len(seeds), "failed": 0, "blocked": 0}, unruly.said()
+    assert unruly.failures() == []
+    assert unruly.said().count("from now on this run avoids node n1 (") == 1
+    assert "2 units in a row were lost there, and none got anything done; the last that was seen: 'try 1, die_on_n1'" in unruly.said()
+    on_n1 = [one["seed"] for seed in seeds for one in unruly.tries(seed) if one["host"] == "n1"]
+    assert len(on_n1) == len(set(on_n1))
+    assert 2 <= len(on_n1) <= 3, "one may have begun before the board knew"
+
+
+def test_a_node_that_is_avoided_is_used_again_when_no_other_is_left(tmp_path: Path) -> None:
+    needs_namespaces()
+    unruly = Unruly(tmp_path)
+    unruly.prepare({seed: ["die_on_n1"] for seed in range(4)}, {"preempted": {"tries": 2}, "node": {"lost": 2}})
+    with network("head", "n1", "n2") as hosts, ray_nodes(hosts, env={"UNRULY": str(tmp_path)}) as nodes:
+        driver = nodes.head.start(_driver(unruly, nodes), env=nodes.env, log=unruly.log)
+        assert wait_for(lambda: "this run avoids node n1" in unruly.said(), "the node to be avoided", process=driver), unruly.said()
+        hosts["n2"].kill()
+        assert driver.wait(400) == 0, unruly.said()
+    assert "no other node that has room is left, so that the nodes which this run avoided are used again" in unruly.said()
+    counts = unruly.counts()
+    assert counts["done"] + counts["failed"] == 4
+    assert counts["failed"] >= 1

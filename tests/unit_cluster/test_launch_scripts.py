@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,62 @@ def test_no_ray_starts_without_a_token(script: str, tmp_path: Path) -> None:
 def test_a_worker_wants_to_know_its_head(tmp_path: Path) -> None:
     done = run(START / "ray-worker.sh", TMPDIR=str(tmp_path), RAY_AUTH_TOKEN="a" * 64)
     assert (done.returncode, done.stderr) == (2, "ray-worker: S2L_HEAD is empty; set it to HOST:PORT of the head\n")
+
+
+def made_private(folder: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
+    words = ["bash", "-euc", 'source "$0"; private "$1"', str(START / "listen.sh"), str(folder)]
+    return subprocess.run(words, env={"PATH": path, "TMPDIR": "/tmp"}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("before", [None, 0o777, 0o500])
+def test_the_folder_around_ray_s_is_its_user_s_alone_also_where_it_was_there(tmp_path: Path, before: int | None) -> None:
+    folder = tmp_path / "around"
+    if before is not None:
+        folder.mkdir()
+        folder.chmod(before)
+    done = made_private(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("what", ["link", "dangling", "file", "another user's", "no parent"])
+def test_no_ray_starts_in_a_folder_that_another_user_may_have_prepared(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "around"
+    if what == "link":
+        (tmp_path / "theirs").mkdir()
+        folder.symlink_to(tmp_path / "theirs")
+    elif what == "dangling":
+        folder.symlink_to(tmp_path / "nowhere")
+    elif what == "file":
+        folder.touch()
+    elif what == "no parent":
+        folder = tmp_path / "nowhere" / "around"
+    elif os.geteuid():
+        folder = Path("/proc/1")
+    else:
+        folder.mkdir()
+        os.chown(folder, 65_534, 65_534)
+    done = made_private(folder)
+    assert done.returncode == 2
+    assert f"{folder} cannot be made, or is not this user's own folder; set S2L_RAY_TEMP to a short path" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["ray-head.sh", "ray-worker.sh"])
+@pytest.mark.parametrize("given", ["", "/somewhere/r"])
+def test_ray_gets_the_folder_that_was_given_or_a_short_one_of_its_user(script: str, given: str, tmp_path: Path) -> None:
+    for program in ("python", "ray"):
+        (tmp_path / program).write_text("#!/bin/bash\nprintf '%s\\n' \"$@\"\n")
+        (tmp_path / program).chmod(0o755)
+    own = Path(f"/tmp/s2l-ray-{os.geteuid()}")
+    was_there = own.exists()
+    settings = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "S2L_HEAD": "h:1", "RAY_AUTH_TOKEN": "a" * 64, "TMPDIR": str(tmp_path)}
+    done = run(START / script, **settings, S2L_RAY_TEMP=given)
+    mode = stat.S_IMODE(own.stat().st_mode) if own.exists() else None
+    if not was_there and own.exists():
+        own.rmdir()
+    assert done.returncode == 0, done.stderr
+    assert f"--temp-dir={given or own / 'r'}" in done.stdout.splitlines()
+    assert given or mode == 0o700
 
 
 @pytest.mark.parametrize("missing", ["MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"])

@@ -67,6 +67,52 @@ def test_a_lease_has_one_holder_until_it_is_given_back(store: ObjectStore) -> No
     assert taken(theirs).number > lease.number
 
 
+class Retrying(FailingStore):
+    """A store whose client sends a request again and again by itself: the clock goes on while it does, and nobody is told."""
+
+    def __init__(self, inner: ObjectStore, clock: Clock) -> None:
+        super().__init__(inner)
+        self._clock, self.takes_s = clock, dict[str, float]()
+
+    def _count(self, method: str, name: str) -> bool:
+        self._clock.now += self.takes_s.get(method, 0.0)
+        return super()._count(method, name)
+
+
+@pytest.mark.parametrize("method", ["get", "create"])
+@pytest.mark.parametrize("ask", ["take", "is_free"])
+def test_while_the_store_s_own_client_waits_for_it_nobody_is_silent(store: ObjectStore, method: str, ask: str) -> None:
+    clock = Clock()
+    retrying = Retrying(store, clock)
+    theirs = observer(retrying, clock)
+    elsewhere(store)
+
+    def is_over() -> bool:
+        return theirs.take(KEY) is not None if ask == "take" else theirs.is_free(KEY)
+
+    assert not is_over()
+    for _ in range(2):  # 4 s of silence in all, and outages in which it could not be broken
+        clock.now += 2.0
+        retrying.takes_s = {method: 70.0} if ask == "take" or method == "get" else {}
+        assert not is_over(), "a living holder's lease was taken over after an outage"
+    retrying.takes_s = {}
+    clock.now += 7.0
+    assert is_over(), "a holder that stays silent is followed all the same"
+
+
+def test_a_slow_store_does_not_keep_a_dead_holders_lease_alive(store: ObjectStore) -> None:
+    clock = Clock()
+    retrying = Retrying(store, clock)
+    theirs = observer(retrying, clock)
+    elsewhere(store)
+    retrying.takes_s = {"get": 5.0}
+    looks = 0
+    while not theirs.is_free(KEY):
+        looks += 1
+        clock.now += 2.0  # what a driver waits between two looks
+    assert looks < 10
+
+
 def test_of_many_that_want_a_lease_at_once_one_gets_it(store: ObjectStore) -> None:
     ready = threading.Barrier(12)
 

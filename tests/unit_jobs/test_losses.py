@@ -125,6 +125,33 @@ def test_a_hung_unit_is_given_up_by_its_own_count_and_names_its_last_progress(wo
     assert "no progress for 900 s, twice; the last that was seen: 'step 3 of 9'" in verdict.message
 
 
+def told_to_leave(world: World, *stands: str) -> list[Verdict | None]:
+    """One notice after the other, and what the unit had done by then."""
+    return [world.losses.told_to_leave(UNIT, STORY, frozenset([one])) for one in stands]
+
+
+def test_a_unit_that_is_evicted_again_and_again_and_gets_no_further_is_given_up(world: World) -> None:
+    (*before, last) = told_to_leave(world, *["nothing"] * 10)
+    assert before == [None] * 9
+    assert last is not None
+    assert (last.error_class, last.stage, last.host, last.tries) == ("preempted", STAGE, "host-a", 10)
+    assert "told to leave (SIGTERM) each time it ran this stage, 10 times in a row, and the unit got no further" in last.message
+    assert "the last that was seen: 'step 3 of 9' (process 77 on host-a)" in last.message
+
+
+def test_notices_between_which_a_unit_gets_further_are_never_counted_up(world: World) -> None:
+    assert told_to_leave(world, *(f"step {number}" for number in range(100))) == [None] * 100
+    assert told_to_leave(world, *["step 100"] * 9, *["step 101"] * 9) == [None] * 18
+    assert told_to_leave(world, "step 101")[0] is not None
+
+
+def test_notices_are_no_deaths_and_deaths_no_notices(world: World) -> None:
+    told_to_leave(world, *["nothing"] * 9)
+    assert world.lose(times=2) == [None, None]
+    assert world.losses.told(UNIT) == "2 of 3 tries"
+    assert world.losses.halved[STAGE] == 1
+
+
 def test_workers_that_do_not_reach_the_store_which_the_driver_reaches_are_given_up_as_transient(world: World) -> None:
     found = [world.losses.unreached(UNIT, "no route") for _ in range(3)]
     assert found[:2] == [None, None]
@@ -193,6 +220,31 @@ def test_an_error_outside_of_the_stages_that_cannot_pass_is_recorded_at_once(wor
 def test_input_of_which_no_worker_can_be_made_ends_the_run(world: World) -> None:
     with pytest.raises(InputError, match="no key is set"):
         Run().judge(world, Outcome(wrong="a worker on host-a cannot begin: no key is set"))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_driver_gives_up_a_unit_whose_workers_are_told_to_leave_unless_all_of_it_is_done(ended: bool) -> None:
+    said, given_up = list[str](), list[Verdict]()
+
+    def give_up(unit: Unit, verdict: Verdict) -> Outcome:
+        given_up.append(verdict)
+        return Outcome(committed=(STAGE,)) if ended else Outcome(failed={STAGE: ("preempted", "told to leave")})
+
+    policy = RetryPolicy(preempted=Preempted(notices=2))
+    run = SimpleNamespace(policy=policy, halved={}, tell=said.append, give_up=give_up, stands=lambda unit: frozenset())
+    backend = RayBackend(cast("Running", run), cast("Scratch", None), ExitStack(), slots=1, gpus=0.0)
+    reader, outcomes = Reader(), []
+    for number in range(2):
+        reader.hear(f"run {number}", News(begun=("u", PLACE), left=json.dumps(asdict(Outcome(preempted=True, notes=("a note",))))))
+        outcomes.append(backend._lost(UNIT, None, reader))
+    first, second = outcomes
+    assert first is not None
+    assert first.preempted
+    assert second is not None
+    assert (second.preempted, second.notes) == (False, ["a note"])
+    assert (second.committed, second.failed) == (((STAGE,), {}) if ended else ((), {STAGE: ("preempted", "told to leave")}))
+    assert [one.tries for one in given_up] == [2]
+    assert len(said) == 1
 
 
 def test_a_driver_learns_from_the_board_why_a_worker_could_not_be_made() -> None:

@@ -210,3 +210,11 @@ def test_what_a_bucket_refuses_does_not_pass_and_what_it_cannot_do_now_may(
     error = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")  # type: ignore[typeddict-item]
     assert S3Store("bucket")._out_of_reach("a", error).passing is passing
     assert S3Store("bucket")._out_of_reach("a", EndpointConnectionError(endpoint_url="http://127.0.0.1:9")).passing
+
+
+@pytest.mark.parametrize(("took_s", "outages"), [(14.0, 0), (16.0, 1)])
+def test_an_outage_that_the_store_s_own_client_outlasts_is_told_too(waits: Waits, folder: FolderStore, took_s: float, outages: int) -> None:
+    told, times = list[str](), iter([100.0, 100.0 + took_s])
+    store = PatientStore(folder, Transient(), say=waits.said.append, after_outage=lambda: told.append("over"), clock=lambda: next(times))
+    assert store.size("a") is None
+    assert (len(told), waits.said) == (outages, [])

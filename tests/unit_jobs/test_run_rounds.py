@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -37,6 +38,7 @@ from jobs.stages.contract import StageJob
 from jobs.states import TrialState
 from jobs.store.open import open_store
 from tests.failing_store import FailingStore
+from tests.ledger_cases import leave
 
 STAGES = "tests.benchmarks.noop_stages"
 GRID = """\
@@ -159,6 +161,21 @@ def test_a_worker_lost_after_its_last_commit_is_no_failure(world: World) -> None
     unit = next(unit for unit in make_units(world.plan.nodes()) if unit.kind == "cell")
     assert run.give_up(unit, Verdict("preempted", "died")) == Outcome(committed=tuple(unit.keys))
     assert world.ledger.failures() == []
+
+
+def test_a_unit_gets_further_by_a_newer_checkpoint_or_a_committed_stage_and_not_by_the_same_checkpoint_again(
+    world: World, tmp_path: Path
+) -> None:
+    run = ongoing_module.Ongoing(world.plan, world.ledger, RunOptions(world.store), Silent(), lambda *_: None)
+    unit = next(unit for unit in make_units(world.plan.nodes()) if unit.kind == "cell")
+    stood = [run.stands(unit)]
+    for number, content in enumerate(["step 1", "step 1", "step 2"], 1):
+        progress = world.ledger.progress(unit.keys[0], number)
+        progress.save(leave(tmp_path, f"checkpoint-{number}", {"state": content.encode()}))
+        stood.append(run.stands(unit))
+    world.run()
+    stood.append(run.stands(unit))
+    assert [one == before for before, one in itertools.pairwise(stood)] == [False, True, False, False]
 
 
 def test_more_gpus_than_there_are_is_refused_before_anything_waits_for_them(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.doctor import here
 from jobs.errors import InputError, NotFound, OutOfReach
 from jobs.store.folder import FolderStore
 from jobs.store.open import open_store
-from jobs.store.probe import probe
+from jobs.store.probe import examine, probe
 from jobs.store.protocol import ObjectStore
 from tests.failing_store import FailingStore
 from tests.store_contract import StoreContract
@@ -126,19 +128,32 @@ def test_what_the_file_system_refuses_is_said_with_a_way_out(
 
 
 class Overwriting(FailingStore):
-    """A server that ignores one kind of condition."""
+    """A server that ignores, refuses or botches one kind of request."""
 
-    def __init__(self, inner: ObjectStore, ignored: str) -> None:
+    def __init__(self, inner: ObjectStore, lacks: str) -> None:
         super().__init__(inner)
-        self._ignored = ignored
+        self._lacks = lacks
 
     def create(self, name: str, data: bytes, *, durable: bool = True) -> str:
-        if self._ignored == "If-None-Match":
+        if self._lacks == "If-None-Match":
             self.inner.delete(name)
         return super().create(name, data)
 
     def replace(self, name: str, data: bytes, tag: str, *, durable: bool = True) -> str:
-        return super().replace(name, data, self.inner.get(name).tag if self._ignored == "If-Match" else tag)
+        if self._lacks == "If-Match on what is gone" and self.inner.size(name) is None:
+            return super().create(name, data)
+        return super().replace(name, data, self.inner.get(name).tag if self._lacks == "If-Match" else tag)
+
+    def delete(self, name: str, tag: str | None = None) -> None:
+        if self._lacks == "delete refused" and tag is not None:
+            raise OutOfReach("refused: NotImplemented")
+        super().delete(name, None if self._lacks == "delete ignored" else tag)
+
+    def move(self, name: str, to: str) -> None:
+        super().move(name, to)
+        if self._lacks == "parts" and self.inner.size(to) == 9 << 20:
+            moved = self.inner.get(to)
+            self.inner.replace(to, moved.data[8 << 20 :] + moved.data[: 8 << 20], moved.tag)
 
 
 @pytest.mark.parametrize("ignored", ["If-None-Match", "If-Match"])
@@ -147,6 +162,34 @@ def test_a_probe_finds_a_server_that_ignores_conditions_and_leaves_nothing(tmp_p
     with pytest.raises(OutOfReach, match=rf"ignores conditional puts \({ignored}"):
         probe(Overwriting(store, ignored))
     assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"),
+    [
+        (
+            "delete ignored",
+            r"a conditional delete \(DeleteObject with If-Match\) does not do what it should: the lease or ",
+        ),
+        ("delete refused", r"a conditional delete .* fails: .* could be removed \(refused: NotImplemented\)$"),
+        ("If-Match on what is gone", r"a conditional put on what is gone \(PutObject with If-Match\) does not do"),
+        ("parts", r"a file in parts, copied and read \(.*\) does not do what it should: weights could not be stored"),
+    ],
+)
+def test_the_doctor_says_what_of_the_ledger_s_operations_a_store_lacks_and_leaves_nothing(tmp_path: Path, lacks: str, told: str) -> None:
+    store = open_store(str(tmp_path))
+    lacking = Overwriting(store, lacks)
+    probe(lacking)  # a run can begin
+    found = here.store(lacking)
+    assert (found.state, found.mend) == ("failed", here.STORE_MEND)
+    assert re.search(told, found.found), found.found
+    assert list(store.list("")) == []
+
+
+def test_the_doctor_names_everything_that_a_store_lacks_at_once(tmp_path: Path) -> None:
+    store = FailingStore(Overwriting(open_store(str(tmp_path)), "delete refused"), fail_at=1, only=("move",))
+    with pytest.raises(OutOfReach, match=r"lacks what S2L relies on: a conditional delete .*; a file in parts"):
+        examine(store)
 
 
 def test_a_folder_and_its_file_url_are_the_same_store(tmp_path: Path) -> None:

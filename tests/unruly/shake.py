@@ -50,6 +50,13 @@ def _die(job: StageJob, folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _die_on_n1(job: StageJob, folder: Path) -> None:
+    """A node that is broken, and gives every unit back quickly; the others take their time."""
+    if socket.gethostname() == "n1":
+        _die(job, folder)
+    time.sleep(15)  # longer than a worker takes to start, or one would do everything
+
+
 def _hungry(job: StageJob, folder: Path) -> None:
     """The kernel kills it, unless it computes in pieces."""
     if job.micro_batch is None:
@@ -66,6 +73,18 @@ def _down(job: StageJob, folder: Path) -> None:
     time.sleep(0.5)
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
+
+
+def _evicted(job: StageJob, folder: Path) -> None:
+    """Takes so much memory that its node tells it to leave; keeps the checkpoint that it had."""
+    checkpoints = Checkpoints(job)
+    with tempfile.TemporaryDirectory() as state:
+        checkpoints.load(Path(state))
+        (Path(state) / "step").write_text("1")
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not checkpoints.due():
+            time.sleep(0.01)
+        checkpoints.save(Path(state))
 
 
 def _hang(job: StageJob, folder: Path) -> None:
