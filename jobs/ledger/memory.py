@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 LIMIT = 128 << 20
-"""Bytes: all results of some 7,000 trials. What finds no room is read again."""
+"""Bytes: what is known of some 6,000 trials. What finds no room is read again."""
 _LARGEST = 1 << 20
 _BESIDE = 300
 """Bytes that an object takes beside its name and its own."""

@@ -279,7 +279,7 @@ def _time(value: Any) -> datetime:
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             return parse(value)
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             continue
     return parse_timestamp(value)
 
