@@ -46,9 +46,12 @@ def drive_run(
     from jobs.execute.progress import Both, Terminal
     from jobs.execute.result import INTERRUPTED, RunResult, StoppedRun
     from jobs.execute.run import look_again, run_plan
+    from jobs.ledger.memory import Memory
     from jobs.runs.watch import LogTail, Watch
     from jobs.tracker.session import mirrored
 
+    if tracking is not None:
+        ledger.memory = Memory()  # run, mirror and report ask for the same results
     gate, tail = Gate(options.limits), LogTail()
     reporter = Both(Terminal(plan.grid), Terminal(plan.grid, Console(file=tail, highlight=False)))
 

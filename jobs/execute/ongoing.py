@@ -67,6 +67,8 @@ class Ongoing:
 
     def expect(self, missing: Iterable[Node]) -> None:
         """Note which trials wait for which stages; those that wait for none are complete."""
+        missing = list(missing)
+        self.ledger.memory.forget(Paths.manifest(node.kind, node.key) for node in missing)  # one that was spoiled is made anew
         keys = {node.key for node in missing}
         self.missing = set(keys)
         self._waits, self._open = {}, {}
@@ -88,6 +90,7 @@ class Ongoing:
         return WorkOrder.of(unit, self.inputs, self.halved).model_dump_json()
 
     def note(self, unit: Unit, outcome: Outcome) -> None:
+        self.ledger.memory.learn((name, text.encode()) for name, text in outcome.manifests.items())
         self.result.ran.update(outcome.ran)
         self.result.failed.update({key: (found[0], found[1]) for key, found in outcome.failed.items()})
         for key in outcome.ran:

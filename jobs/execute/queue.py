@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.execute.limits import Gate
@@ -18,6 +18,7 @@ class Outcome:
     Attributes:
         committed: keys of stages that are in the ledger now, made by this unit or found there.
         ran: those of them that this unit computed.
+        manifests: of the committed stages, by their names in the store: the driver need not read them.
         failed: key of the stage that failed -> (class, message); its children in the unit were not tried.
         busy: keys that another driver holds the lease of.
         redo: keys of stages outside the unit that turned out corrupt and must be made again.
@@ -42,6 +43,7 @@ class Outcome:
     broken: dict[str, Any] = field(default_factory=dict)
     wrong: str = ""
     node: str = ""
+    manifests: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -101,7 +103,7 @@ class Queue:
     def finish(self, unit_id: str, outcome: Outcome) -> None:
         """Note an outcome; what waited for a stage that will not come is blocked."""
         unit = self.running.pop(unit_id)
-        self.finished[unit_id] = outcome
+        self.finished[unit_id] = replace(outcome, manifests={})  # who is told of the outcome has them
         self._gate.ended(unit, outcome.seconds)
         for key in outcome.committed:
             self._commit(key)

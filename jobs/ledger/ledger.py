@@ -16,6 +16,7 @@ from jobs.ledger.blobs import Blobs
 from jobs.ledger.failures import Failure, Failures
 from jobs.ledger.leases import DEFAULT_TTL_S, Leases
 from jobs.ledger.manifest import Manifest, Parent, Payload, code_version, digest_of, parse_manifest, payloads_in, seeds_in
+from jobs.ledger.memory import Memory
 from jobs.ledger.paths import Paths
 from jobs.ledger.progress import StoredProgress
 from jobs.ledger.quarantine import Quarantine
@@ -37,6 +38,7 @@ class Ledger:
         notice: told what a person should know, such as a stage that went to quarantine; by default a warning of the logger `s2l`.
         look_only: move nothing to quarantine; for those who only read, perhaps with a key that may not write.
         adopted: told (ours, winner's) manifest when another writer committed the stage first.
+        memory: what need not be read from the store, and keeps what is; by default none.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Ledger:
         adopted: Callable[[Manifest, Manifest], None] | None = None,
         lease_ttl: float = DEFAULT_TTL_S,
         look_only: bool = False,
+        memory: Memory | None = None,
     ) -> None:
         self.store = store
         self.notice: Notice = notice or logging.getLogger("s2l").warning
+        self.memory = memory or Memory(0)
         self.quarantine = Quarantine(store)
         self.leases = Leases(store, ttl=lease_ttl)
         self._blobs = Blobs(store)
@@ -67,17 +71,18 @@ class Ledger:
 
     def manifest(self, kind: str, key: str) -> Manifest | None:
         """The stage's manifest, or None when it is not done. A garbled manifest goes to quarantine and counts as not done."""
-        try:
-            data = self.store.get(Paths.manifest(kind, key)).data
-        except NotFound:
+        name = Paths.manifest(kind, key)
+        data = self.memory.once(name, partial(self._stored, name))
+        if data is None:
             return None
         try:
             return parse_manifest(data, kind, key)
         except Corrupt as error:
+            self.memory.forget([name])
             if self._look_only:
                 self.notice(f"{error}; running the grid makes the stage again")
                 return None
-            if self.quarantine.take(Paths.manifest(kind, key), str(error), {"kind": kind, "key": key}, seen=data):
+            if self.quarantine.take(name, str(error), {"kind": kind, "key": key}, seen=data):
                 self.notice(f"{error}; moved to quarantine, the stage will be made again")
                 return None
             return self.manifest(kind, key)  # made anew while we looked
@@ -113,7 +118,7 @@ class Ledger:
 
     def retire(self, manifest: Manifest, reason: str) -> None:
         """Take a stage's manifest out of the ledger, into quarantine: it will be made again when asked for. One made since then stays."""
-        self.quarantine.take_stage(manifest, reason, {"kind": manifest.kind, "key": manifest.key})
+        self._take_stage(manifest, reason, {"kind": manifest.kind, "key": manifest.key})
 
     def stale(self, nodes: Iterable[Node]) -> list[Node]:
         """Committed stages that were computed from a parent's older make, and what hangs on them; parents before children.
@@ -154,7 +159,7 @@ class Ledger:
             jobs.errors.Corrupt: missing or not what the manifest says; the stage is in quarantine now.
         """
         payload = manifest.payload(name)
-        return self._right(manifest, payload, partial(self._blobs.read, payload))
+        return self._right(manifest, payload, partial(self.memory.once, Paths.blob(payload.sha256), partial(self._blobs.read, payload)))
 
     # --- failures, grids, progress ---
 
@@ -203,6 +208,16 @@ class Ledger:
         probe(self.store)
 
     # --- inside ---
+
+    def _stored(self, name: str) -> bytes | None:
+        try:
+            return self.store.get(name).data
+        except NotFound:
+            return None
+
+    def _take_stage(self, manifest: Manifest, reason: str, facts: Mapping[str, str]) -> None:
+        self.memory.forget([Paths.manifest(manifest.kind, manifest.key)])
+        self.quarantine.take_stage(manifest, reason, facts)
 
     def _create(self, manifest: Manifest) -> Manifest | None:
         try:
@@ -256,7 +271,7 @@ class Ledger:
         self.quarantine.take_blob(payload.sha256, reason, facts)
         if self.store.size(blob) == payload.size:
             return None
-        self.quarantine.take_stage(manifest, reason, facts)
+        self._take_stage(manifest, reason, facts)
         return Corrupt(f"{reason}; the stage is in quarantine and will be made again")
 
     def _missing_or_dropped(self, payload: Payload) -> str:

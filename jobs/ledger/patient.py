@@ -22,6 +22,6 @@ def patient(ledger: Ledger, policy: Transient, *, say: Callable[[str], None], sl
         jobs.errors.StoreLost: (every method of what is returned) the store was waited for in vain.
     """
     store = PatientStore(ledger.store, policy, say=say, sleep=sleep, after_outage=lambda: found.leases.forget_silence())
-    found = Ledger(store, notice=ledger.notice, lease_ttl=ledger.leases.ttl)
+    found = Ledger(store, notice=ledger.notice, lease_ttl=ledger.leases.ttl, memory=ledger.memory)
     found.leases = Leases(store, ttl=ledger.leases.ttl, at_once=ledger.store)
     return found

@@ -12,10 +12,10 @@ from jobs.errors import LedgerError, OutOfReach
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 from jobs.states import TrialState
+from jobs.tracker.answers import Refused, Unreachable
 from jobs.tracker.deliver import Artifacts, Delivery, GridArtifacts
 from jobs.tracker.event import Event, event_of
 from jobs.tracker.location import shown, ui_command
-from jobs.tracker.mlflow_writer import Refused, Unreachable
 from jobs.tracker.spool import Spool
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0

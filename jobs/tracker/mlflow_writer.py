@@ -1,7 +1,7 @@
 """The only file that writes to MLflow: one experiment a grid, one parent run, one child run a trial, found before it is made.
 
-MLflow cannot make two writers agree, so they follow a rule: look for the trial's run, make it when there is none, and look again;
-of several runs the one with the smallest id stays, whoever made it, and whoever sees the others deletes them.
+MLflow cannot make two writers agree, so they follow a rule: make the trial's run when none is known, and look; of several runs the one with
+the smallest id stays, whoever made it, and whoever sees the others deletes them. Who has met another writer looks before as well.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from jobs.tracker.answers import Refused, translated
 from jobs.tracker.batches import batches
 from jobs.tracker.database import ensure_database
-from jobs.tracker.location import SERVERS, artifact_location, shown, sqlite_file
+from jobs.tracker.location import artifact_location, shown, sqlite_file
+from jobs.tracker.places import refuse_place
 from jobs.tracker.rows import Row
 
 SETTLE_S = 1.0
@@ -37,19 +37,6 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout holds a command's answer
 }
-_FOLDERS = ("", "file", "runs", "models")
-"""Kinds of addresses of artifacts that name a folder of this machine, or something else that may."""
-_WITH_PASSWORD = (*SERVERS, "mlflow-artifacts")
-"""Kinds of addresses to which MLflow's client sends the user and the password of tracking, whatever host they name."""
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_CONFLICT")
-
-
-class Unreachable(Exception):
-    """MLflow does not answer, or not in time; the same call may work later."""
-
-
-class Refused(Exception):
-    """MLflow answers and does not want what it was sent; sending it again would not help."""
 
 
 @dataclass
@@ -78,15 +65,16 @@ class MlflowWriter:
         self._client = _client(uri)
         self._grid = self._experiment = self._parent = ""
         self._runs: dict[str, Run] = {}
+        self._alone = True
 
     def ping(self) -> None:
         """See that MLflow answers."""
-        with _translated(self.uri):
+        with translated(self.uri):
             self._client.search_experiments(max_results=1)
 
     def open_grid(self, grid: str, tags: Mapping[str, str]) -> None:
         """Find or make the grid's experiment and parent run, look at all child runs once, and repair what racing writers left."""
-        with _translated(self.uri):
+        with translated(self.uri):
             self._grid = grid
             self._experiment = self._find_experiment(f"s2l/{grid}")
             runs = list(self._search(""))
@@ -109,7 +97,7 @@ class MlflowWriter:
 
     def put(self, row: Row) -> None:
         """Write the trial's run whole: make it when there is none, correct it when it shows something else."""
-        with _translated(self.uri):
+        with translated(self.uri):
             for _ in range(3):
                 run = self._runs.get(row.trial) or self._find_or_create(row)
                 if any(row.params.get(name, value) != value for name, value in run.params.items()):
@@ -128,7 +116,7 @@ class MlflowWriter:
         """
         dead = [run for key, run in self._runs.items() if key not in resting and (run.status not in TERMINAL or key in planned)]
         dead = [run for run in dead if run.tags.get("s2l.state") != "missing" or run.status not in TERMINAL]
-        with _translated(self.uri):
+        with translated(self.uri):
             for run in dead:
                 self._set_tags(run.id, {"s2l.state": "missing", "s2l.made": ""})
                 self._client.set_terminated(run.id, "KILLED")
@@ -138,7 +126,7 @@ class MlflowWriter:
         """Put the grid's counts, tables and report on the parent run and end it."""
         from mlflow.entities import Metric
 
-        with _translated(self.uri):
+        with translated(self.uri):
             now = time.time_ns() // 1_000_000
             self._set_tags(self._parent, tags)
             self._client.log_batch(self._parent, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
@@ -148,7 +136,7 @@ class MlflowWriter:
 
     def set_view(self, tag: str, state: str) -> str:
         """Keep a view of the experiment's runs; returns the experiment's id."""
-        with _translated(self.uri):
+        with translated(self.uri):
             self._client.set_experiment_tag(self._experiment, tag, state)
         return self._experiment
 
@@ -166,26 +154,10 @@ class MlflowWriter:
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
-        self._refuse_place(name, str(experiment.artifact_location))
+        refuse_place(self.uri, name, str(experiment.artifact_location))
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
-
-    def _refuse_place(self, name: str, place: str) -> None:
-        """Whoever may make an experiment chose its place: that decides no folder of this machine, and no host that gets our password."""
-        here, there = urlsplit(self.uri), urlsplit(place)
-        if here.scheme not in SERVERS:
-            return
-        why = ""
-        if there.scheme in _FOLDERS or len(there.scheme) == 1:  # one letter: a Windows drive
-            why = "is not on the server but names a folder here"
-        elif there.scheme in _WITH_PASSWORD and there.netloc.rpartition("@")[2] not in ("", here.netloc.rpartition("@")[2]):
-            why = "is another host, which would be told the password for this one"
-        if why:
-            raise Refused(
-                f"{shown(self.uri)}: files of experiment {name!r} would go to {place}, which {why}; "
-                "delete that experiment for good, or start the server with --serve-artifacts"
-            )
 
     def _one_parent(self, parents: list[Run]) -> str:
         if not parents:
@@ -196,11 +168,12 @@ class MlflowWriter:
 
     def _find_or_create(self, row: Row) -> Run:
         query = f"tags.`s2l.trial_key` = '{row.trial}'"
-        found = list(self._search(query))
+        found = [] if self._alone else list(self._search(query))
         if not found:
             tags = {"s2l.trial_key": row.trial, "s2l.grid": self._grid, "mlflow.parentRunId": self._parent, **_SOURCE}
             made = self._client.create_run(self._experiment, start_time=row.start_ms, tags=tags, run_name=row.name)
             found = list(self._search(query)) or [_known(made)]
+            self._alone = self._alone and len(found) == 1
         run = self._runs[row.trial] = self._keep_one(found)
         return run
 
@@ -228,6 +201,7 @@ class MlflowWriter:
         except MlflowException:
             if self._is_active(run):
                 raise
+            self._alone = False
             return False
         return True
 
@@ -292,7 +266,7 @@ def _client(uri: str) -> Any:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     path = sqlite_file(uri)
-    with _translated(uri):
+    with translated(uri):
         from mlflow import MlflowClient
 
         for name in ("mlflow.store.db.utils", "mlflow.tracking", "alembic"):
@@ -307,21 +281,3 @@ def _build(path: Path) -> None:
 
     uri = f"sqlite:///{path}"
     SqlAlchemyStore(uri, artifact_location(uri)).engine.dispose()
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Whatever goes wrong inside is `Refused` when MLflow says that the request is at fault, and `Unreachable` otherwise."""
-    try:
-        yield
-    except (Refused, Unreachable):
-        raise
-    except Exception as error:
-        text = f"{shown(uri)}: {_first_line(error)}"
-        if getattr(error, "error_code", None) in _REFUSALS:
-            raise Refused(text) from error
-        raise Unreachable(text) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -11,6 +11,7 @@ from jobs.errors import OutOfReach
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan, Trial
 from jobs.states import TrialState
+from jobs.tracker.answers import Refused, Unreachable
 from jobs.tracker.deliver import Artifacts, GridArtifacts
 from jobs.tracker.location import resolved, shown, spool_folder, sqlite_file, ui_command
 from jobs.tracker.mirror import Mirror, MirrorReport
@@ -91,7 +92,7 @@ def probe_tracking(uri: str) -> str:
         if not os.access(above, os.W_OK):
             raise OutOfReach(f"{path} is not there and cannot be made: no permission to write to {above}")
         return "not there yet, the first run makes it"
-    from jobs.tracker.mlflow_writer import MlflowWriter, Refused, Unreachable
+    from jobs.tracker.mlflow_writer import MlflowWriter
 
     try:
         MlflowWriter(uri).ping()

@@ -10,10 +10,10 @@ from jobs.ledger.failures import newest
 from jobs.ledger.ledger import Ledger
 from jobs.plan import Plan
 from jobs.states import trial_states
+from jobs.tracker.answers import Refused, Unreachable
 from jobs.tracker.deliver import Artifacts, Delivery, GridArtifacts
 from jobs.tracker.event import Event, event_of
 from jobs.tracker.location import resolved, shown, spool_folder
-from jobs.tracker.mlflow_writer import Refused, Unreachable
 from jobs.tracker.spool import Spool
 
 

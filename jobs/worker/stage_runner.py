@@ -15,6 +15,7 @@ from jobs.execute.queue import Outcome
 from jobs.graph import Node
 from jobs.ledger.leases import Lease
 from jobs.ledger.manifest import digest_of, payloads_in
+from jobs.ledger.paths import Paths
 from jobs.ledger.progress import StoredProgress
 from jobs.secrets import scrub
 from jobs.stages.contract import StageJob
@@ -62,7 +63,8 @@ def run_order(order: WorkOrder, worker: Worker, say: Say) -> Outcome:
     worker.notes.clear()
     seconds = time.perf_counter() - started
     lists = tuple(unit.busy), tuple(unit.redo), notes
-    return Outcome(committed, tuple(unit.ran), unit.failed, *lists, preempted, unreached, seconds, broken)
+    manifests = {Paths.manifest(made.kind, made.key): made.to_bytes().decode() for made in (unit.manifests[key] for key in committed)}
+    return Outcome(committed, tuple(unit.ran), unit.failed, *lists, preempted, unreached, seconds, broken, manifests=manifests)
 
 
 def _run_group(unit: UnitState, group: Sequence[int]) -> None:

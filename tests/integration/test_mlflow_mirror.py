@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import ViewType
 
 from cluster.services import mlflow as service
 from jobs.errors import InputError, OutOfReach
@@ -24,8 +25,10 @@ from jobs.ledger.ledger import Ledger
 from jobs.states import TrialState
 from jobs.store.open import open_store
 from jobs.tracker.database import ensure_database
+from jobs.tracker.event import event_of
 from jobs.tracker.mirror import THREAD, Mirror
 from jobs.tracker.mlflow_writer import MlflowWriter
+from jobs.tracker.rows import row_of, stages_of
 from jobs.tracker.session import mirrored, probe_tracking, sync_grid
 from jobs.tracker.spool import Spool
 from tests.mirror_world import DONE, SECRET, Shown, World, measured_more, wait_until
@@ -478,6 +481,26 @@ def test_two_mirrors_at_once_make_no_run_twice_and_build_one_database(tmp_path: 
     assert [report[2] for report in reports] == ["0", "0"], "something is left in a spool"
     Shown(world.uri).assert_exact(world.plan)
     assert Shown(world.uri).parents[0].info.status == "FINISHED"
+
+
+def test_a_writer_makes_one_run_too_many_at_most_before_it_looks_for_those_of_another(world: World) -> None:
+    """Both have looked at the grid before either writes; the second then finds the first one's runs, and makes none of its own."""
+    rows = []
+    for trial in world.finish().plan.trials:
+        event = event_of(trial, DONE)
+        stages = stages_of(event, world.ledger)
+        assert stages is not None
+        rows.append(row_of(event, stages, world.ledger))
+    writers = MlflowWriter(world.uri), MlflowWriter(world.uri)
+    for writer in writers:
+        writer.open_grid(world.plan.grid, {})
+    for writer in writers:
+        for row in rows:
+            writer.put(row)
+    seen = Shown(world.uri)
+    seen.assert_exact(world.plan)
+    deleted = seen.client.search_runs([seen.experiment.experiment_id], run_view_type=ViewType.DELETED_ONLY)
+    assert [run.data.tags["s2l.trial_key"] for run in deleted] == [rows[0].trial]
 
 
 def test_a_half_made_database_of_a_killed_builder_is_made_anew(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from dashboards import plots
 from dashboards.plots import Curve, Panel
@@ -41,6 +41,17 @@ def test_it_shows_what_a_figure_drawn_whole_shows() -> None:
     assert differing < 0.001  # where a curve meets a line that is drawn over it in one of the two
     other = pixels(rocs.png(panels(0.8)))
     assert (np.abs(other - whole).max(axis=2) > 40).mean() > 0.005
+
+
+def test_a_pixel_is_a_byte_and_white_and_the_curves_are_as_they_were() -> None:
+    png = TrialRocs().png(panels(0.3))
+    assert Image.open(io.BytesIO(png)).mode == "P"
+    found = pixels(png)
+    assert (found[0, 0] == 255).all()
+    for color in (ImageColor.getrgb(plots.LINE_COLORS[0]), ImageColor.getrgb(plots.RULE)):
+        assert (found == color).all(axis=2).sum() > 100
+    whole = pixels(plots.png(plots.roc(panels(0.3), legend=False), dpi=DPI))
+    assert np.abs(found - whole).mean() < 0.5
 
 
 def test_forms_of_few_grids_are_kept_and_no_more() -> None:

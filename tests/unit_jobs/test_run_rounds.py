@@ -31,6 +31,7 @@ from jobs.ledger.holder import Holder
 from jobs.ledger.leases import LeaseRecord
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
+from jobs.ledger.memory import Memory
 from jobs.ledger.paths import Paths
 from jobs.ledger.verify import verify
 from jobs.plan import Plan, Trial
@@ -311,3 +312,15 @@ def test_gradient_checkpointing_reaches_the_shakes_and_no_key(tmp_path: Path, mo
     options = RunOptions(world.store, local=True, stages=STAGES, gradient_checkpointing=asked)
     assert run_plan(world.plan, world.ledger, options, Silent(), world._tell).ran == {node.key for node in world.plan.nodes()}
     assert seen == [asked] * 2
+
+
+def test_a_stage_that_went_missing_elsewhere_is_read_anew_when_it_is_to_be_made_again(world: World) -> None:
+    world.run()
+    node = world.nodes("metrics")[0]
+    ledger = Ledger(open_store(world.store), notice=lambda _: None, memory=Memory())
+    run = ongoing_module.Ongoing(world.plan, ledger, RunOptions(world.store), Silent(), lambda *_: None)
+    manifest = run.ledger.manifest(*node.id)
+    assert manifest is not None
+    world.ledger.retire(manifest, "spoiled, another process says")
+    run.expect([node])
+    assert run.ledger.manifest(*node.id) is None

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobs.tracker import mlflow_writer
-from jobs.tracker.mlflow_writer import MlflowWriter, Refused
+from jobs.tracker.answers import Refused
+from jobs.tracker.mlflow_writer import MlflowWriter
 
 SERVER = "http://user:secret@tracking:5000"
 

@@ -206,3 +206,11 @@ def test_stage_files_exist_for_every_kind() -> None:
     folder = Path(__file__).resolve().parents[2] / "jobs" / "stages"
     for spec in get_args(get_args(AnyStage)[0]):
         assert (folder / f"{spec.model_fields['kind'].default}.py").is_file()
+
+
+def test_a_queue_lasts_as_long_as_its_run_and_does_not_hold_the_manifests_that_its_units_brought() -> None:
+    unit = make_units(SmallGrid().cells["one"])[0]
+    queue = Queue([unit])
+    assert queue.take() is unit
+    queue.finish(unit.id, Outcome(committed=tuple(unit.keys), manifests={"manifests/shake/0.json": "x" * 1000}))
+    assert queue.finished[unit.id] == Outcome(committed=tuple(unit.keys))
