@@ -9,10 +9,10 @@ from typing import Any, assert_never
 from dashboards.conditions import split
 from dashboards.results import document_of
 from dashboards.words import listed, plural, value_words
-from jobs.graph import Node
 from jobs.grid.read_spec import told_spec
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 from jobs.stages.specs import CaptionsStage, ChoiceStage, DataStage, ScoreStage
 from s2l_core.specs.attacks import ATTACK_PRESETS, AnyAttack, ChosenAttack, attack_of
 from s2l_core.specs.base import Spec

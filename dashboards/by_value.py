@@ -12,7 +12,7 @@ from dashboards.groups import Group, Groups, with_role
 from dashboards.places import Role, apart, axis_names
 from dashboards.scale import is_number
 from dashboards.sweeps import Sweep, group_value
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 
 MAX_FOREST = 60
 """Intervals up to which a plot can be read."""

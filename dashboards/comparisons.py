@@ -10,7 +10,7 @@ from dashboards.conditions import split
 from dashboards.places import Change, Role
 from dashboards.results import Cell
 from dashboards.words import short
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 
 LEVEL = 0.05
 

@@ -14,7 +14,7 @@ from dashboards.results import Cell, cells
 from dashboards.tables import Table
 from dashboards.warned import blinds_of
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 
 EXPECTED: Mapping[Role, tuple[str, str]] = {
     "no-shake": ("no fine-tuning", "change exactly 0"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboards.results import document_of
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Trial
+from jobs.plan.plan import Trial
 from jobs.stages.specs import ShakeStage
 from s2l_core.specs.defences import REFUSED, DefenceSpec
 

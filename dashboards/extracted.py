@@ -9,7 +9,7 @@ from dashboards.places import axis_names
 from dashboards.results import document_of, flat
 from dashboards.tables import Table, by_trial
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.plan import Plan, Trial
 
 FILE = "extraction.json"
 LABELS = ("rule", "measure")

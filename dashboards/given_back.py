@@ -15,7 +15,7 @@ from dashboards.places import Place, places
 from dashboards.precision import Precision
 from dashboards.words import listed, plural
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from s2l_core.metrics.distinct import Counted, summed_interval
 
 MAX_CURVES = 8

@@ -11,7 +11,7 @@ from dashboards.places import Place, Role, places
 from dashboards.results import Cell, document_of
 from dashboards.words import plural
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Pool
+from jobs.plan.plan import Plan, Pool
 
 ROLE_WORDS: dict[Role, str] = {
     "method": "",

@@ -12,9 +12,9 @@ from dashboards.memorised import Documents
 from dashboards.places import Place, places
 from dashboards.results import Cell
 from dashboards.words import setting_words
-from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 from s2l_core.metrics.rank_correlation import rank_correlation
 
 MAX_ROWS = 240

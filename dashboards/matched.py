@@ -13,10 +13,10 @@ from dashboards.pictures import data_uri, named
 from dashboards.places import places
 from dashboards.samples import MAX_DOMAINS
 from jobs.errors import Corrupt
-from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
-from jobs.names import trial_name
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node
+from jobs.plan.names import trial_name
+from jobs.plan.plan import Plan, Trial
 from s2l_core.images import ImageRecord
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 from dashboards.places import axis_names
 from dashboards.results import document_of, flat
 from dashboards.tables import Table, by_trial
-from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 
 FILE = "memorisation.json"
 LABELS = ("measure",)

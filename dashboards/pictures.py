@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import Corrupt
-from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
+from jobs.plan.graph import Node
 from s2l_core.images import ImageRecord
 
 MAX_SIDE = 160

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from dashboards.words import setting_words
 from jobs.keys import canonical_json
-from jobs.plan import Plan, Trial
+from jobs.plan.plan import Plan, Trial
 from jobs.stages.specs import DataStage, DrawnFaces
 
 Role = Literal["method", "transfer", "members", "defended-members", "unrelated", "matched-noise", "no-shake"]

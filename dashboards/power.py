@@ -8,7 +8,7 @@ from typing import Any
 from dashboards.conditions import split
 from dashboards.places import places
 from dashboards.words import plural
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.stages.specs import ChoiceStage, ScoreStage
 from s2l_core.metrics.pooled import ENOUGH_FOR_WILCOXON
 from s2l_core.metrics.power import auc_error, detectable_change, detectable_mean_change, domains_needed, smallest_corrected_p

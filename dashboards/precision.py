@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboards.comparisons import LEVEL
 from dashboards.words import plural
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.stages.specs import ExtractStage
 from s2l_core.specs.extraction import ExtractionSpec
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dashboards.results import document_of
-from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 
 FILE = "rejected.json"
 

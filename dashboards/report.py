@@ -36,8 +36,8 @@ from dashboards.utility import utility
 from dashboards.warned import blinds_of, warnings
 from dashboards.words import short
 from jobs.ledger.ledger import Ledger
-from jobs.names import trial_name
-from jobs.plan import Plan, Trial
+from jobs.plan.names import trial_name
+from jobs.plan.plan import Plan, Trial
 
 MAX_LISTED = 240
 VERDICT_WORDS = {

@@ -12,11 +12,11 @@ from typing import Any
 from dashboards.places import Place, axis_names, places
 from dashboards.tables import Table, by_trial
 from jobs.errors import Corrupt
-from jobs.graph import Node
 from jobs.keys import canonical_json
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 
 READERS = 16
 LABELS = ("attack", "metric")

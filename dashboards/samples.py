@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from dashboards.pictures import data_uri, records_of
 from dashboards.places import places
-from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 
 PER_SET = 8
 MAX_DOMAINS = 12

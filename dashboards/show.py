@@ -14,10 +14,10 @@ from dashboards.results import document_of
 from dashboards.status import committed_keys, first_line, next_step
 from dashboards.words import plural
 from jobs.errors import InputError
-from jobs.graph import Node, ancestors
 from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node, ancestors
+from jobs.plan.plan import Plan, Trial
 from jobs.states import trial_state
 
 _TRACE = "    "

@@ -10,7 +10,7 @@ from dashboards.defended import REFUSED_NEXT, is_refusal
 from dashboards.words import plural
 from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.states import TrialState, trial_states
 
 STATES = ("done", "failed", "blocked", "missing")

@@ -11,7 +11,7 @@ from dashboards.methods import DomainTests, domain_tests, key_of
 from dashboards.results import Cell, cells
 from dashboards.tables import Table
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 
 LABELS = ("way", "part", "attack")
 VALUES = ("before", "after", "delta", "delta_low", "delta_high", "verdict", "p_holm", "domains", "trials")

@@ -14,7 +14,7 @@ from dashboards.plots import LINE_COLORS
 from dashboards.scale import Scale, is_number, number_words, scale_of
 from dashboards.words import listed, short
 from jobs.keys import canonical_json
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 
 ENOUGH = 3
 """Numbers on an axis from which on a line says more than the rows do."""

@@ -9,7 +9,7 @@ from dashboards.groups import Group, Groups, Line
 from dashboards.places import Place, Role
 from dashboards.tint import strength
 from dashboards.words import plural, short
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 
 MAX_SIDE = 40
 

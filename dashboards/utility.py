@@ -12,8 +12,8 @@ from dashboards.groups import ROLE_ORDER, ROLE_WORDS, Groups, Summary, Way, with
 from dashboards.places import Place, places
 from dashboards.words import plural
 from jobs.ledger.ledger import Ledger
-from jobs.names import trial_name
-from jobs.plan import Plan, Trial
+from jobs.plan.names import trial_name
+from jobs.plan.plan import Plan, Trial
 
 MAX_TRIALS = 240
 IDENTITY, PIXELS, FEATURES = "right_identity", "nearest_member_pixel_l2", "nearest_member_feature_l2"

@@ -9,7 +9,7 @@ from dashboards.groups import pooled_documents, with_role
 from dashboards.places import places
 from dashboards.results import Cell, document_of
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.stages.specs import ShakeStage
 
 INVERTED = (

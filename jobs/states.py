@@ -6,9 +6,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.graph import Node, ancestors
 from jobs.ledger.failures import Failure
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node, ancestors
+from jobs.plan.plan import Plan, Trial
 
 State = Literal["done", "failed", "blocked", "missing"]
 

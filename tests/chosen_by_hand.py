@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.graph import Node, ancestors
+from jobs.plan.graph import Node, ancestors
 from jobs.stages.specs import ChoiceStage
 from tests.grid_by_hand import World, world_of
 from tests.stated_inputs import domain_of, plan_of

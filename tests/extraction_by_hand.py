@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.graph import Node
 from jobs.keys import canonical_json
-from jobs.plan import Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Trial
 from jobs.stages.specs import ExtractStage, SpStage
 from s2l_core.extraction.table import Matches, write_matches
 from s2l_core.images import ImageRecord, encode_png, write_images

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from dashboards.conditions import split
-from jobs.graph import Graph, Node
 from jobs.keys import canonical_json, sha256_text
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Pool, Trial
+from jobs.plan.graph import Graph, Node
+from jobs.plan.plan import Plan, Pool, Trial
 from jobs.store.open import open_store
 from s2l_core.images import ImageRecord, write_images
 from s2l_core.metrics.compare import compare

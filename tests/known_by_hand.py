@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dashboards import memorised
-from jobs.graph import Node
 from jobs.keys import canonical_json
-from jobs.plan import Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Trial
 from jobs.stages.specs import MemorisationStage
 from tests.grid_by_hand import PLANTED, World, world_of
 

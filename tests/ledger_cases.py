@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.graph import Graph, Node
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.ledger.paths import Paths
+from jobs.plan.graph import Graph, Node
 from jobs.stages.specs import BlindStage, DataStage, DrawnFaces, MetricsStage, ScoreStage
 from jobs.store.open import open_store
 from s2l_core.specs.attacks import PIAAttack

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.graph import Graph, Node
 from jobs.keys import canonical_json, sha256_text
 from jobs.ledger.failures import Failure
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Graph, Node
+from jobs.plan.plan import Plan, Trial
 from jobs.stages.specs import (
     BaseStage,
     DataStage,

@@ -1,4 +1,4 @@
-"""Points of a grid turned into nodes by hand: what `jobs.expand` would make of them, without its files and models."""
+"""Points of a grid turned into nodes by hand: what `jobs.plan.expand` would make of them, without its files and models."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.graph import Graph, Node
 from jobs.grid.presets import DEFENCES
 from jobs.keys import canonical_json, sha256_text
-from jobs.plan import Plan, Pool, Trial
+from jobs.plan.graph import Graph, Node
+from jobs.plan.plan import Plan, Pool, Trial
 from jobs.stages.specs import (
     BaseStage,
     BlindStage,

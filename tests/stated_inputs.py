@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.errors import InputError
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.inputs import DomainData, ModelData
 from jobs.grid.read import parse_grid
-from jobs.plan import Plan, Trial
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 from jobs.stages.specs import (
     BaseStage,
     DataStage,

@@ -73,8 +73,8 @@ def main(folder: Path, workers: int, address: str | None = None) -> None:
     from jobs.execute.options import RunOptions
     from jobs.execute.progress import Terminal
     from jobs.execute.run import run_plan
-    from jobs.expand import expand
     from jobs.grid.read import read_grid
+    from jobs.plan.expand import expand
 
     plan, store = expand(read_grid(str(folder / "grid.yaml"))), str(folder / "store")
     options = RunOptions(store, workers, address=address, stages="tests.unruly_stages")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dashboards.trial_roc import TrialRocs
     from jobs.ledger.ledger import Ledger
-    from jobs.plan import Plan
+    from jobs.plan.plan import Plan
 
 
 def trial_artifacts() -> Callable[[Mapping[str, Any]], Mapping[str, bytes]]:

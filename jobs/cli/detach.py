@@ -18,7 +18,7 @@ from jobs.tracker.location import bare
 if TYPE_CHECKING:
     from jobs.execute.options import RunOptions
     from jobs.ledger.ledger import Ledger
-    from jobs.plan import Plan
+    from jobs.plan.plan import Plan
 
 SERVER = "RAY_API_SERVER_ADDRESS"
 
@@ -52,9 +52,9 @@ def detach(plan: Plan, ledger: Ledger, options: RunOptions, to: Destination, *, 
     from cluster.ray_jobs import submit
     from jobs.execute.inputs import commit_inputs
     from jobs.execute.progress import Terminal
-    from jobs.expand import expand
     from jobs.grid.read import grid_of
     from jobs.grid.recorded import RecordingInputs
+    from jobs.plan.expand import expand
     from jobs.runs.order import RunOrder, portable
     from jobs.runs.registry import Runs
 

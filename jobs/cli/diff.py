@@ -11,9 +11,9 @@ from jobs.cli.options import json_option, load_plan, open_ledger, profile_option
 from jobs.cli.terminal import labelled
 
 if TYPE_CHECKING:
-    from jobs.costs import Cost
-    from jobs.difference import Changed, Difference
-    from jobs.plan import Plan
+    from jobs.plan.costs import Cost
+    from jobs.plan.difference import Changed, Difference
+    from jobs.plan.plan import Plan
 
 
 @click.command(short_help="What one grid asks for that another does not, and its cost.")
@@ -46,8 +46,8 @@ def diff(
     Costs are those of stages that are not done yet, from what like stages in the store took: the mean by kind, method and
     attack. Where nothing like them was measured they are unknown. Nothing is run or written.
     """
-    from jobs.costs import cost
-    from jobs.difference import difference
+    from jobs.plan.costs import cost
+    from jobs.plan.difference import difference
 
     ledger = open_ledger(store, look_only=True)
     a = load_plan(grid_a, sets, profile, store)
@@ -92,7 +92,7 @@ def _numbers(cost: Cost | None) -> dict[str, Any]:
 
 
 def _total(costs: dict[str, Cost]) -> Cost:
-    from jobs.costs import Cost
+    from jobs.plan.costs import Cost
 
     return sum(costs.values(), Cost())
 

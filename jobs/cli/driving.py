@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jobs.execute.options import RunOptions
     from jobs.execute.result import RunResult
     from jobs.ledger.ledger import Ledger
-    from jobs.plan import Plan
+    from jobs.plan.plan import Plan
     from jobs.runs.registry import OwnRun
 
 

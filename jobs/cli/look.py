@@ -17,7 +17,7 @@ from jobs.errors import InputError
 
 if TYPE_CHECKING:
     from dashboards.drawings import Drawing
-    from jobs.plan import Plan
+    from jobs.plan.plan import Plan
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown", "latex")
 

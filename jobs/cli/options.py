@@ -15,7 +15,7 @@ from jobs.errors import GridError, InputError
 
 if TYPE_CHECKING:
     from jobs.ledger.ledger import Ledger
-    from jobs.plan import Plan
+    from jobs.plan.plan import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,9 +101,9 @@ def load_plan(
         look: of what was run: where that is another grid of the name, it is told.
     """
     from jobs.cli.snapshots import is_name, is_remembered, nothing_like_it, remembered_plan, tell_others
-    from jobs.expand import expand
     from jobs.grid.load import SHIPPED, find_grid
     from jobs.grid.read import read_grid
+    from jobs.plan.expand import expand
 
     try:
         shipped = find_grid(grid).parent == SHIPPED

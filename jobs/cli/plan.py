@@ -13,8 +13,8 @@ from jobs.cli.options import asked_again, grid_argument, json_option, load_plan,
 from jobs.cli.terminal import labelled
 
 if TYPE_CHECKING:
-    from jobs.plan import Plan
-    from jobs.shake_bytes import StoredBytes
+    from jobs.plan.plan import Plan
+    from jobs.plan.shake_bytes import StoredBytes
 
 MANY_VALUES, SHOWN_VALUES = 16, 6
 """Of an axis with more values than the one only the other are shown."""
@@ -33,8 +33,8 @@ def plan(grid: str, profile: str | None, sets: tuple[str, ...], store: str | Non
     GRID is the path of a YAML file, a shipped name (see `s2l grids`), or the name of a grid that was run with the store; where several of
     one name were, the newest, or NAME@KEY. Nothing is run or written.
     """
-    from jobs.demand import count
-    from jobs.shake_bytes import stored_bytes
+    from jobs.plan.demand import count
+    from jobs.plan.shake_bytes import stored_bytes
 
     planned, ledger = load_plan(grid, sets, profile, store), open_ledger(store, look_only=True)
     stages, weights = count(planned, ledger), stored_bytes(planned, ledger)
@@ -81,7 +81,7 @@ def _told(weights: StoredBytes) -> str:
 def _seen(planned: Plan) -> dict[str, Any]:
     """What the design can see."""
     from dashboards.power import power
-    from jobs.sizes import sizes_of
+    from jobs.plan.sizes import sizes_of
 
     return power(planned, sizes_of(planned))
 

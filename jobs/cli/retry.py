@@ -22,8 +22,8 @@ from jobs.stages.contract import CHECKPOINT_EVERY_S
 from s2l_core.specs.base import Spec
 
 if TYPE_CHECKING:
-    from jobs.again import Again
     from jobs.ledger.ledger import Ledger
+    from jobs.plan.again import Again
 
 _OF_THE_PLACE = ("tracking", "local", "address", "no_tracking")
 """Where a run is, not how it goes."""
@@ -79,9 +79,9 @@ def retry(
     The records of what is taken up stay as history. Exit codes are those of `s2l run`. `--set gpu_share=1 --only oom` gives what ran out of
     memory a GPU of its own; `--trials domain=zorvik,method=lora` takes up some trials only.
     """
-    from jobs.again import mark, select
     from jobs.cli.driving import drive_run
-    from jobs.given import refuse_stand_ins
+    from jobs.plan.again import mark, select
+    from jobs.plan.given import refuse_stand_ins
     from jobs.runs.registry import Runs
 
     changed, axes = _sorted_out(sets)

@@ -54,7 +54,7 @@ def run(
     """
     from jobs.cli.detach import Destination, told
     from jobs.cli.detach import detach as hand_over
-    from jobs.given import refuse_stand_ins
+    from jobs.plan.given import refuse_stand_ins
     from jobs.runs.registry import Runs
 
     options = how.options(store_url(store))

@@ -12,7 +12,7 @@ from jobs.errors import GridError, InputError
 
 if TYPE_CHECKING:
     from jobs.ledger.registry import Registered
-    from jobs.plan import Plan
+    from jobs.plan.plan import Plan
     from jobs.store.protocol import ObjectStore
 
 _NAME = re.compile(r"[A-Za-z0-9-]+(?:@[0-9a-f]*)?")

@@ -23,7 +23,7 @@ from jobs.execute.units import Unit
 from jobs.ledger.ledger import Ledger
 from jobs.placement.estimate import Shape
 from jobs.placement.shapes import FixedShapes, NodeSize, ShapesByMemory, check_there_is_room, has_room, in_words, processes_of
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.policy import RetryPolicy
 from jobs.secrets import scrub
 from jobs.worker.warm import Scratch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jobs.demand import missing_nodes
 from jobs.errors import InputError
 from jobs.execute.limits import Gate, Limits
 from jobs.execute.options import RunOptions
@@ -12,7 +11,8 @@ from jobs.execute.progress import Reporter
 from jobs.execute.run import run_plan
 from jobs.execute.units import Unit, make_units
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.demand import missing_nodes
+from jobs.plan.plan import Plan
 
 
 class _InputsOnly(Gate):

@@ -15,15 +15,15 @@ from jobs.execute.progress import Reporter
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.result import RunResult
 from jobs.execute.units import Unit
-from jobs.graph import Node
 from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.patient import patient
 from jobs.ledger.progress import checkpointed
 from jobs.ledger.retention import Dropped, drop
-from jobs.names import stage_names
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node
+from jobs.plan.names import stage_names
+from jobs.plan.plan import Plan, Trial
 from jobs.secrets import scrub
 from jobs.states import TrialState
 

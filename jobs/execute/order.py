@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from jobs.execute.units import Unit
-from jobs.graph import Node
+from jobs.plan.graph import Node
 from jobs.stages.specs import AnyStage, StageSpec
 
 _ANY_STAGE: TypeAdapter[StageSpec] = TypeAdapter(AnyStage)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.execute.limits import Gate
 from jobs.execute.units import Unit
-from jobs.graph import Node
+from jobs.plan.graph import Node
 
 
 @dataclass(frozen=True)

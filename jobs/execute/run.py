@@ -8,7 +8,6 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 
-from jobs.demand import AskedOnce, Committed, missing_nodes
 from jobs.errors import OutOfReach
 from jobs.execute.backends import LocalBackend, ray_backend
 from jobs.execute.limits import Gate, Stop
@@ -19,10 +18,11 @@ from jobs.execute.progress import Reporter
 from jobs.execute.queue import Queue
 from jobs.execute.result import INTERRUPTED, RunResult, StoppedRun
 from jobs.execute.units import make_units
-from jobs.graph import Node
 from jobs.ledger.failures import Failure, newest
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.demand import AskedOnce, Committed, missing_nodes
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 from jobs.states import TrialState, trial_states
 from jobs.worker.warm import Scratch, run_name, scratch_of
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.graph import Node
+from jobs.plan.graph import Node
 
 
 @dataclass(frozen=True)

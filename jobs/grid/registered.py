@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jobs.errors import InputError
-from jobs.expand import expand
 from jobs.grid.inputs import Inputs
 from jobs.grid.read import grid_of
 from jobs.ledger.registry import Registered
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 
 
 class Registry(Protocol):

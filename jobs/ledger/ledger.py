@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.errors import AlreadyExists, Corrupt, LedgerError, NotFound, OutOfReach
-from jobs.graph import Node, ancestors
 from jobs.ledger.blobs import Blobs
 from jobs.ledger.failures import Failure, Failures
 from jobs.ledger.leases import DEFAULT_TTL_S, Leases
@@ -21,6 +20,7 @@ from jobs.ledger.paths import Paths
 from jobs.ledger.progress import StoredProgress
 from jobs.ledger.quarantine import Quarantine
 from jobs.ledger.registry import registered_grids
+from jobs.plan.graph import Node, ancestors
 from jobs.store.probe import probe
 from jobs.store.protocol import ObjectStore
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.graph import Node
 from jobs.ledger.drops import Drops
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest, Payload
 from jobs.ledger.paths import Paths
 from jobs.ledger.verify import read_manifests
+from jobs.plan.graph import Node
 from jobs.store.protocol import Entry
 
 Keep = Literal["none", "small", "all"]

@@ -9,11 +9,11 @@ from jobs.errors import InputError
 from jobs.execute.options import RunOptions
 from jobs.execute.order import parse_spec
 from jobs.execute.units import Unit
-from jobs.graph import Node
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.placement.estimate import BATCHES, GIB, ModelSize, Peak, Shape, Variant, calibrated, estimate, share_of, trains
 from jobs.placement.model_size import size_of_model
+from jobs.plan.graph import Node
 
 MOST_PEAKS = 50
 """So many manifests are read for what like stages took."""

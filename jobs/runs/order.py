@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from jobs.errors import InputError
 from jobs.execute.limits import Limits
 from jobs.execute.options import RunOptions
-from jobs.expand import expand
 from jobs.grid.read import grid_of
 from jobs.grid.recorded import InputsRecord, RecordedInputs
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 
 _OF_THE_PLACE = ("store", "workers", "local", "address")
 """Options that the driver's own place decides."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
-from jobs.plan import Trial
+from jobs.plan.plan import Trial
 
 Document = Mapping[str, Any]
 Found = Iterator[tuple[str, dict[str, float | None]]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.errors import Corrupt
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.tracker import view
 from jobs.tracker.event import Event
 from jobs.tracker.mlflow_writer import MlflowWriter

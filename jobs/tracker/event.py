@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from jobs.plan import Trial
+from jobs.plan.plan import Trial
 from jobs.states import TrialState
 from jobs.tracker.beside import keys_of
 

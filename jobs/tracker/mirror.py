@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobs.errors import LedgerError, OutOfReach
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.plan import Plan, Trial
 from jobs.states import TrialState
 from jobs.tracker.answers import Refused, Unreachable
 from jobs.tracker.deliver import Artifacts, Delivery, GridArtifacts

@@ -14,7 +14,7 @@ from jobs.keys import canonical_json, sha256_text
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.ledger.paths import Paths
-from jobs.names import trial_name
+from jobs.plan.names import trial_name
 from jobs.tracker.beside import Pair, metrics_of, pairs_of
 from jobs.tracker.event import Event
 from jobs.tracker.location import shown

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.errors import OutOfReach
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.plan import Plan, Trial
 from jobs.states import TrialState
 from jobs.tracker.answers import Refused, Unreachable
 from jobs.tracker.deliver import Artifacts, GridArtifacts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jobs.errors import InputError, OutOfReach
 from jobs.ledger.failures import newest
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.states import trial_states
 from jobs.tracker.answers import Refused, Unreachable
 from jobs.tracker.deliver import Artifacts, Delivery, GridArtifacts

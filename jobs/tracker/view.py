@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.tracker.beside import keys_of
 from jobs.tracker.rows import safe
 

@@ -12,11 +12,11 @@ from typing import Any
 from jobs.errors import Preempted, StoreLost
 from jobs.execute.order import WorkOrder, node_of, parse_spec
 from jobs.execute.queue import Outcome
-from jobs.graph import Node
 from jobs.ledger.leases import Lease
 from jobs.ledger.manifest import digest_of, payloads_in
 from jobs.ledger.paths import Paths
 from jobs.ledger.progress import StoredProgress
+from jobs.plan.graph import Node
 from jobs.secrets import scrub
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import ScoreStage

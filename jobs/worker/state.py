@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Preempted
 from jobs.execute.order import WorkOrder
-from jobs.graph import Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
+from jobs.plan.graph import Node
 from jobs.policy import RetryPolicy
 from jobs.stages.contract import CHECKPOINT_EVERY_S
 from jobs.stages.specs import StageSpec

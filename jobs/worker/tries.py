@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from jobs.errors import Conflict, Corrupt, StoreLost
-from jobs.graph import Node
 from jobs.ledger.failures import ErrorClass, Failure
+from jobs.plan.graph import Node
 from jobs.secrets import scrub
 from jobs.worker.failures import WorkerOver, classify, spoils_process
 from jobs.worker.state import UnitState

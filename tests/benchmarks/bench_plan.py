@@ -19,9 +19,9 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from jobs.demand import count
-from jobs.expand import expand
 from jobs.grid.read import read_grid
+from jobs.plan.demand import count
+from jobs.plan.expand import expand
 
 GRID = """
 name: plan-{trials}
@@ -32,7 +32,7 @@ axes:
   rank: [1, 2, 3, 4, 5, 8, 16, 24, 32, 64]
   seed: {seeds}
 """
-START = "import jobs.cli.main, jobs.expand, jobs.grid.read, jobs.demand, jobs.ledger.ledger, jobs.store.open"
+START = "import jobs.cli.main, jobs.plan.expand, jobs.grid.read, jobs.plan.demand, jobs.ledger.ledger, jobs.store.open"
 
 
 def write_store(grid: Path, store: Path, done: float) -> int:

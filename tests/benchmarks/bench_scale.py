@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cluster.services import mlflow, seaweedfs
-from jobs.expand import expand
 from jobs.grid.read import read_grid
+from jobs.plan.expand import expand
 from tests.benchmarks.counted import BEGAN
 
 GRID = "paper-table1"

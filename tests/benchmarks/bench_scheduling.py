@@ -26,7 +26,7 @@ from jobs.execute.queue import Outcome, Queue
 from jobs.execute.searcher import ReadySearcher
 from jobs.execute.tune_backend import _Silent
 from jobs.execute.units import Unit
-from jobs.graph import Node
+from jobs.plan.graph import Node
 from jobs.stages.specs import BlindStage
 
 

@@ -23,14 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.run import run_plan
-from jobs.expand import expand
-from jobs.graph import Node, ancestors
 from jobs.grid.presets import METHODS
 from jobs.grid.read import read_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.retention import Keep, drop
-from jobs.plan import Plan, Trial
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node, ancestors
+from jobs.plan.plan import Plan, Trial
 from jobs.store.open import open_store
 
 POLICIES: tuple[Keep, ...] = ("all", "small", "none")  # from what keeps most to what keeps least

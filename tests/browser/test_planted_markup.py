@@ -10,7 +10,7 @@ import pytest
 from cluster.services import mlflow as service
 from dashboards.files import files
 from dashboards.report import report, reported
-from jobs.graph import ancestors
+from jobs.plan.graph import ancestors
 from jobs.tracker.session import mirrored
 from tests.browser.test_report_page import CHROMIUM, Visit, chromium
 from tests.grid_by_hand import effect_of, world_of

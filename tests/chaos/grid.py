@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jobs.expand import expand
 from jobs.grid.read import read_grid
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 from tests.s2l_process import Home
 
 GRID = """\

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from jobs.cli.main import s2l
 from jobs.execute import options
-from jobs.expand import expand
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 from jobs.stages.contract import StageJob
 from jobs.store import open as opening
 from jobs.store.open import open_store

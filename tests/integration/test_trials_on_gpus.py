@@ -28,7 +28,7 @@ from pathlib import Path
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.run import run_plan
-from jobs.expand import expand
+from jobs.plan.expand import expand
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
 from jobs.store.open import open_store

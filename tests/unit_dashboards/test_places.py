@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dashboards.places import Place, places
-from jobs.graph import Graph
+from jobs.plan.graph import Graph
 from tests.plan_by_hand import PlanByHand
 from tests.stated_inputs import plan_of
 

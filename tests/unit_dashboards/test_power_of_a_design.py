@@ -14,7 +14,7 @@ from dashboards.methods import domain_tests
 from dashboards.power import power, text
 from dashboards.results import cells
 from jobs.cli.main import s2l
-from jobs.sizes import sizes_of
+from jobs.plan.sizes import sizes_of
 from s2l_core.metrics.power import detectable_change
 from tests.grid_by_hand import world_of
 from tests.orl_folder import build_orl_folder, orl_source

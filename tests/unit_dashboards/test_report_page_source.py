@@ -17,7 +17,7 @@ from dashboards.report import report
 from dashboards.results import cells
 from dashboards.warned import warnings
 from dashboards.words import short
-from jobs.graph import ancestors
+from jobs.plan.graph import ancestors
 from tests.grid_by_hand import world_in, world_of
 
 MakeWorld = Callable[..., Any]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dashboards.samples import samples
-from jobs.graph import Graph, Node, ancestors
+from jobs.plan.graph import Graph, Node, ancestors
 from s2l_core import images
 from tests.plan_by_hand import PlanByHand
 

@@ -11,7 +11,7 @@ MakeWorld = Callable[..., Any]
 
 
 def node_of_kind(world: Any, kind: str, domain: str) -> Any:
-    from jobs.graph import ancestors
+    from jobs.plan.graph import ancestors
 
     trial = next(trial for trial in world.plan.trials if trial.axes["domain"] == domain and trial.axes["train_on"] == "sp" and trial.shake)
     return next(node for node in ancestors(trial.leaves()) if node.kind == kind)

@@ -16,9 +16,9 @@ from dashboards.groups import groups_of
 from dashboards.report import report
 from dashboards.results import cells
 from dashboards.utility import MAX_TRIALS, Utility, utility
-from jobs.graph import Node
 from jobs.keys import canonical_json
-from jobs.plan import Trial
+from jobs.plan.graph import Node
+from jobs.plan.plan import Trial
 from jobs.stages.specs import FidelityStage
 from tests.grid_by_hand import World, world_of
 

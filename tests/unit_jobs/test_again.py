@@ -13,7 +13,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from jobs.again import Again, select
 from jobs.cli.main import s2l
 from jobs.errors import InputError, OutOfReach
 from jobs.execute import run as run_module
@@ -21,12 +20,13 @@ from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.result import RunResult
 from jobs.execute.run import run_plan
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.read import parse_grid
 from jobs.ledger.failures import newest
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.again import Again, select
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 from jobs.stages.contract import StageJob
 from jobs.states import trial_states
 from jobs.store.open import open_store
@@ -181,7 +181,7 @@ def test_what_was_never_tried_stays_missing_and_the_rest_of_a_retry_is_a_run(wor
 
 
 def test_an_interrupted_retry_leaves_its_trials_missing_and_nothing_lost(world: World) -> None:
-    from jobs.again import mark
+    from jobs.plan.again import mark
 
     again = world.select(only=("oom",))
     before = len(world.ledger.failures())

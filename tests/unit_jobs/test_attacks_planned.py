@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from jobs.errors import GridError
-from jobs.expand import expand
 from jobs.grid.read import read_grid
 from jobs.grid.shapes import last_timestep
+from jobs.plan.expand import expand
 from s2l_core.attacks.engine import run_attacks
 from s2l_core.specs.attacks import ATTACK_PRESETS, AttackSpec
 from tests.attack_cases import KEYS, LINEAR, PROMPTS, X0

@@ -21,9 +21,9 @@ from jobs.execute.over import CLOSED_S, Over
 from jobs.execute.queue import Outcome
 from jobs.execute.tune_backend import _placement
 from jobs.execute.units import Unit
-from jobs.graph import Graph
 from jobs.placement.estimate import Shape
 from jobs.placement.shapes import has_room
+from jobs.plan.graph import Graph
 from jobs.policy import RetryPolicy
 from jobs.runs.record import RunRecord
 from jobs.runs.registry import Runs

@@ -6,9 +6,9 @@ import pytest
 
 from jobs.errors import GridError
 from jobs.execute.units import make_units
-from jobs.graph import Node
 from jobs.ledger.failures import Failure
-from jobs.names import stage_names
+from jobs.plan.graph import Node
+from jobs.plan.names import stage_names
 from jobs.stages.specs import BaseStage, CaptionsStage
 from jobs.states import trial_state
 from s2l_core.specs.captioners import BlipCaptioner, ColoursCaptioner

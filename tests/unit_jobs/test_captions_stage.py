@@ -12,9 +12,9 @@ import torch
 
 from jobs.execute.order import WorkOrder
 from jobs.execute.units import Unit
-from jobs.graph import Graph, Node
 from jobs.ledger.leases import LeaseKeeper
 from jobs.ledger.ledger import Ledger
+from jobs.plan.graph import Graph, Node
 from jobs.stages import captions as stage
 from jobs.stages import score
 from jobs.stages.contract import StageJob

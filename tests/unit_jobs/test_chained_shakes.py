@@ -12,11 +12,11 @@ from jobs.execute.progress import Silent
 from jobs.execute.result import RunResult
 from jobs.execute.run import run_plan
 from jobs.execute.units import make_units
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 from jobs.stages.contract import StageJob
 from jobs.store.open import open_store
 from tests.stated_inputs import after, by_method, parent

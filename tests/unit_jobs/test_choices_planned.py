@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.read import read_grid
 from jobs.ledger.failures import Failure
-from jobs.names import stage_names
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.names import stage_names
+from jobs.plan.plan import Plan
 from jobs.stages.specs import ChoiceStage
 from jobs.states import trial_state
 from s2l_core.specs.attacks import ChosenAttack, LossAttack, PIAAttack, SecMIAttack

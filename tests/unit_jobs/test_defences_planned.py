@@ -8,11 +8,11 @@ import pytest
 
 from jobs.errors import GridError
 from jobs.execute.units import make_units
-from jobs.expand import expand
-from jobs.graph import ancestors
 from jobs.grid.presets import DEFENCES
 from jobs.grid.read import parse_grid
-from jobs.names import stage_names
+from jobs.plan.expand import expand
+from jobs.plan.graph import ancestors
+from jobs.plan.names import stage_names
 from jobs.stages.specs import DataStage, DrawnStrangers, PublicFolder
 from s2l_core.specs.defences import DpDefence
 from tests.stated_inputs import by_method, distinct, parent, plan_of, shake_spec, sp_spec, trial_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jobs.demand import count, missing_nodes
-from jobs.graph import Graph, Node
-from jobs.plan import Plan, Pool, Trial
+from jobs.plan.demand import count, missing_nodes
+from jobs.plan.graph import Graph, Node
+from jobs.plan.plan import Plan, Pool, Trial
 from jobs.stages.specs import (
     BaseStage,
     BlindStage,

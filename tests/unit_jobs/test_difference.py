@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli.main import s2l
-from jobs.costs import Cost, cost, like
-from jobs.difference import Changed, difference
 from jobs.errors import InputError
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
-from jobs.plan import Plan
+from jobs.plan.costs import Cost, cost, like
+from jobs.plan.difference import Changed, difference
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 from jobs.store.open import open_store
 from tests.ledger_cases import leave
 

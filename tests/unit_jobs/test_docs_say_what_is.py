@@ -10,8 +10,8 @@ import click
 import pytest
 
 from jobs.cli.main import s2l
-from jobs.expand import expand
 from jobs.grid.read import read_grid
+from jobs.plan.expand import expand
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import Interrupted
-from jobs.graph import Graph, Node
 from jobs.ledger.blobs import Blobs
 from jobs.ledger.drops import LOOK_EVERY_S, OUTLAST_S, Drops
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.retention import drop
 from jobs.ledger.verify import verify
+from jobs.plan.graph import Graph, Node
 from jobs.stages.specs import BaseStage, PackagedModel, ShakeStage
 from jobs.store.open import open_store
 from jobs.store.protocol import ObjectStore

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from jobs.errors import GridError, InputError
-from jobs.expand import expand
-from jobs.graph import SpecText
 from jobs.grid.read import parse_grid, read_grid
 from jobs.grid.registered import plans_of
 from jobs.keys import canonical_json, stage_key
+from jobs.plan.expand import expand
+from jobs.plan.graph import SpecText
 from jobs.stages.specs import MetricsStage, ScoreStage, ShakeStage, SpStage
 from s2l_core.specs.adapters import DenseAdapter, LoraAdapter
 from s2l_core.specs.objectives import DreamBoothObjective
@@ -384,7 +384,7 @@ def test_an_attack_beyond_the_model_s_timesteps_is_refused() -> None:
 
 
 def test_planning_imports_no_torch() -> None:
-    program = "import sys; from jobs.expand import expand; from jobs.grid.read import read_grid; import jobs.demand\n"
+    program = "import sys; from jobs.plan.expand import expand; from jobs.grid.read import read_grid; import jobs.plan.demand\n"
     program += (
         "expand(read_grid('quickstart')); print(sorted({'torch', 'ray', 'mlflow', 'diffusers', 'numpy', 'boto3'} & set(sys.modules)))"
     )

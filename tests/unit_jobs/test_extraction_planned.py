@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from jobs.build_sets import CANDIDATES_SEED
 from jobs.errors import GridError
 from jobs.execute.units import make_units
-from jobs.graph import Node
 from jobs.ledger.failures import Failure
-from jobs.names import stage_names
-from jobs.plan import Trial
+from jobs.plan.graph import Node
+from jobs.plan.names import stage_names
+from jobs.plan.plan import Trial
+from jobs.plan.sets import CANDIDATES_SEED
 from jobs.stages.specs import BaseStage, DataStage, ExtractStage
 from jobs.states import trial_state
 from s2l_core.specs.extraction import AlignmentSpec, ExtractionSpec

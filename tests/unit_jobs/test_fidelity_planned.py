@@ -8,12 +8,12 @@ import pytest
 
 from jobs.errors import GridError
 from jobs.execute.units import make_units
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.read import parse_grid
 from jobs.ledger.failures import Failure
-from jobs.names import stage_names
-from jobs.plan import Trial
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.names import stage_names
+from jobs.plan.plan import Trial
 from jobs.stages.specs import BaseStage, DataStage, DrawnFaces, FidelityStage
 from jobs.states import trial_state
 from s2l_core.specs.fidelity import ClipFeatures, HogFeatures, PixelFeatures

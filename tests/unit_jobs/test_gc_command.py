@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from jobs.cli.main import s2l
 from jobs.errors import InputError
-from jobs.expand import expand
 from jobs.grid.read import read_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 from jobs.store.open import open_store
 from tests.ledger_cases import leave
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import EXIT_INPUT, GridError, InputError
-from jobs.expand import expand
-from jobs.given import refuse_stand_ins
 from jobs.grid.read import parse_grid
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.given import refuse_stand_ins
+from jobs.plan.plan import Plan
 from tests.s2l_process import Home
 from tests.stated_inputs import plan_of
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from jobs.expand import expand
 from jobs.grid.inputs import LocalInputs, ModelData
 from jobs.grid.load import shipped_profiles
 from jobs.grid.model import Grid
 from jobs.grid.placeholders import is_placeholder
 from jobs.grid.read import read_grid
 from jobs.keys import canonical_json, sha256_text
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 from jobs.stages.specs import BaseStage, PackagedModel
 from s2l_core import tiny
 

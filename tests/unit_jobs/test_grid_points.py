@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import GridError
-from jobs.expand import expand
 from jobs.grid.model import POSITION, label
 from jobs.grid.points import points
 from jobs.grid.read import grid_of, parse_grid, read_grid
+from jobs.plan.expand import expand
 
 BASE = "name: g\naxes:\n  domain: [zorvik, mellune]\n  method: [none, dreambooth, lora]\n"
 

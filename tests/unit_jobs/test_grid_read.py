@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import GridError
-from jobs.expand import expand
 from jobs.grid.document import read_yaml
 from jobs.grid.load import SHIPPED, shipped
 from jobs.grid.model import label
 from jobs.grid.read import grid_of, parse_grid, read_grid
+from jobs.plan.expand import expand
 
 TEXT = """
 name: ranks

@@ -10,13 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import GridError
-from jobs.expand import expand
 from jobs.grid.check import SECTIONS
 from jobs.grid.inputs import LocalInputs
 from jobs.grid.model import FIELDS
 from jobs.grid.presets import METHODS
 from jobs.grid.profile import LAID_OVER
 from jobs.grid.read import parse_grid
+from jobs.plan.expand import expand
 
 WORDS = st.sampled_from(
     [

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import EXIT_INPUT, GridError
-from jobs.expand import expand
 from jobs.grid.check import SECTIONS
 from jobs.grid.model import FIELDS
 from jobs.grid.presets import METHODS, PROMPTS
 from jobs.grid.read import parse_grid, read_grid
+from jobs.plan.expand import expand
 
 SETTINGS = ", ".join(FIELDS)
 KEYS, PRESETS, PROMPT_PRESETS = (", ".join(names) for names in (SECTIONS, METHODS, PROMPTS))

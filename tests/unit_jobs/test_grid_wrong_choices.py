@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from jobs.errors import EXIT_INPUT, GridError
-from jobs.expand import expand
 from jobs.grid.read import parse_grid
+from jobs.plan.expand import expand
 
 EITHER = "a choice has either `among`, a list of attacks, or `of`, an attack with one knob as a list: {kind: choose, of: secmi, t: [60, 100, 140], on: [DOMAIN, DOMAIN]}"
 LISTED = "it must be a list of domains of the data set that the grid does not attack"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from jobs.errors import EXIT_INPUT, GridError
-from jobs.expand import expand
 from jobs.grid.model import FIELDS
 from jobs.grid.profile import LAID_OVER
 from jobs.grid.read import parse_grid
+from jobs.plan.expand import expand
 
 SETTINGS, SECTIONS = ", ".join(FIELDS), ", ".join(LAID_OVER)
 BASE = "name: g\naxes:\n  domain: [zorvik]\n  method: [none, lora, gaussian, textual-inversion]\n"

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from jobs.errors import GridError, InputError
-from jobs.expand import expand
 from jobs.grid.inputs import LocalInputs
 from jobs.grid.read import parse_grid
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 from jobs.sources import data_domains, resolve_data, resolve_public
 from jobs.sources.imagefolder import ImageFolder, look, scan, slug
 from jobs.stages.specs import DrawnFaces, FolderImages

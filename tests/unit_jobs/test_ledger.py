@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import NotFound, OutOfReach
-from jobs.graph import Graph
 from jobs.keys import canonical_json, outputs_digest, stage_key
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest, seeds_in
 from jobs.ledger.paths import Paths
+from jobs.plan.graph import Graph
 from jobs.stages.specs import ShakeStage
 from jobs.store.open import open_store
 from s2l_core.specs.adapters import DenseAdapter

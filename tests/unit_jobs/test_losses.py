@@ -19,8 +19,8 @@ from jobs.execute.judged import judged
 from jobs.execute.losses import SETTLE_S, Losses, Verdict
 from jobs.execute.queue import Outcome
 from jobs.execute.units import Unit
-from jobs.graph import Graph
 from jobs.ledger.failures import ErrorClass
+from jobs.plan.graph import Graph
 from jobs.policy import Hung, Preempted, RetryPolicy
 from jobs.stages.specs import DataStage, DrawnFaces
 

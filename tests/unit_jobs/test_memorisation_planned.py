@@ -9,13 +9,13 @@ import pytest
 
 from jobs.errors import GridError
 from jobs.execute.units import make_units
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.inputs import DomainData
 from jobs.grid.read import parse_grid
 from jobs.ledger.failures import Failure
-from jobs.names import stage_names
-from jobs.plan import Trial
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.names import stage_names
+from jobs.plan.plan import Trial
 from jobs.stages.specs import DataStage, FolderImages, MemorisationStage
 from jobs.states import trial_state
 from s2l_core.specs.memorisation import INVENTED, MemorisationSpec
@@ -172,7 +172,7 @@ def test_planning_it_imports_no_torch(tmp_path: Path) -> None:
 
     grid = tmp_path / "g.yaml"
     grid.write_text("name: g\nfixed: {domain: zorvik, method: lora, memorisation: default}\n")
-    code = f"import sys; from jobs.expand import expand; from jobs.grid.read import read_grid; expand(read_grid({str(grid)!r}, ()))"
+    code = f"import sys; from jobs.plan.expand import expand; from jobs.grid.read import read_grid; expand(read_grid({str(grid)!r}, ()))"
     done = subprocess.run([sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

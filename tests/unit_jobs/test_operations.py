@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demand import count
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.run import RunResult, run_plan
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
-from jobs.plan import Plan
+from jobs.plan.demand import count
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 from jobs.store.open import open_store
 from jobs.worker import setup as worker_setup
 from tests.failing_store import FailingStore

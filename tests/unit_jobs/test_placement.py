@@ -11,15 +11,15 @@ from jobs.cli.options import Bytes
 from jobs.errors import InputError
 from jobs.execute.options import RunOptions
 from jobs.execute.units import Unit, make_units
-from jobs.expand import expand
-from jobs.graph import ancestors
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.placement.estimate import GIB, ModelSize, Peak, Shape, Variant, calibrated, estimate, share_of, trains
 from jobs.placement.model_size import size_of_model
 from jobs.placement.shapes import FixedShapes, ShapesByMemory, check_there_is_room, in_words
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.graph import ancestors
+from jobs.plan.plan import Plan
 from jobs.stages.specs import BlindStage, MetricsStage, PackagedModel, ScoreStage, ShakeStage, SpStage
 from jobs.store.open import open_store
 from s2l_core import tiny

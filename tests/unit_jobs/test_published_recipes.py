@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.expand import expand
 from jobs.grid.presets import METHODS
 from jobs.grid.read import read_grid
 from jobs.grid.shapes import ModelFolder
+from jobs.plan.expand import expand
 from jobs.stages.specs import ShakeStage
 from s2l_core.adapters import attach_saved, save
 from s2l_core.families.sd import StableDiffusion

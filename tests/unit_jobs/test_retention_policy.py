@@ -10,13 +10,13 @@ from jobs.execute import ongoing
 from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.run import run_plan
-from jobs.expand import expand
-from jobs.graph import Graph, Node
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.paths import Paths
 from jobs.ledger.retention import Keep, drop, droppable
-from jobs.plan import Trial
+from jobs.plan.expand import expand
+from jobs.plan.graph import Graph, Node
+from jobs.plan.plan import Trial
 from jobs.stages.specs import BaseStage, PackagedModel, ShakeStage
 from jobs.states import TrialState
 from jobs.store.open import open_store

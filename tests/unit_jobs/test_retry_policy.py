@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jobs.errors import GridError
-from jobs.expand import expand
 from jobs.grid.read import parse_grid
+from jobs.plan.expand import expand
 from jobs.policy import JITTER, RetryPolicy, Transient
 
 GRID = "name: small\nfixed: {attacks: [loss]}\naxes: {domain: [zorvik], method: [none, lora]}\n"

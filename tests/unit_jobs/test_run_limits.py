@@ -10,7 +10,7 @@ from jobs.errors import InputError
 from jobs.execute.limits import GRACE_S, Gate, Limits, parse_until
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit
-from jobs.graph import Graph, Node
+from jobs.plan.graph import Graph, Node
 from jobs.stages.specs import BlindStage, DataStage, DrawnFaces
 
 HOUR = 3600.0

@@ -24,8 +24,6 @@ from jobs.execute.queue import Outcome, Queue
 from jobs.execute.result import RunResult
 from jobs.execute.run import run_plan
 from jobs.execute.units import make_units
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.read import parse_grid
 from jobs.ledger.holder import Holder
 from jobs.ledger.leases import LeaseRecord
@@ -34,7 +32,9 @@ from jobs.ledger.manifest import Manifest
 from jobs.ledger.memory import Memory
 from jobs.ledger.paths import Paths
 from jobs.ledger.verify import verify
-from jobs.plan import Plan, Trial
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan, Trial
 from jobs.stages.contract import StageJob
 from jobs.states import TrialState
 from jobs.store.open import open_store

@@ -221,9 +221,9 @@ def test_what_a_run_ends_with_is_kept_without_secrets(runs: Runs, store: ObjectS
 def test_the_log_of_a_run_holds_no_secret_of_what_its_mirror_says(runs: Runs, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.cli.driving import drive_run
     from jobs.execute.options import RunOptions
-    from jobs.expand import expand
     from jobs.grid.read import read_grid
     from jobs.ledger.ledger import Ledger
+    from jobs.plan.expand import expand
     from jobs.tracker import session
 
     def telling(plan: object, ledger: object, uri: object, notice: Callable[[str], None], **more: object) -> NoReturn:

@@ -20,11 +20,11 @@ from jobs.execute.options import RunOptions
 from jobs.execute.progress import Silent
 from jobs.execute.result import RunResult
 from jobs.execute.run import run_plan
-from jobs.expand import expand
 from jobs.grid.read import parse_grid
 from jobs.grid.recorded import InputsRecord, RecordedInputs, RecordingInputs
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.plan import Plan
 from jobs.runs.order import RunOrder, portable
 from jobs.stages.contract import StageJob
 from jobs.store.open import open_store

@@ -13,7 +13,7 @@ from jobs.execute.limits import Gate
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.searcher import ReadySearcher
 from jobs.execute.units import Unit
-from jobs.graph import Graph
+from jobs.plan.graph import Graph
 from jobs.stages.specs import DataStage, DrawnFaces
 
 

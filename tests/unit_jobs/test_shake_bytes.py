@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from jobs.expand import expand
-from jobs.graph import Node
 from jobs.grid.presets import METHODS
 from jobs.grid.read import parse_grid
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.manifest import Manifest
 from jobs.ledger.retention import drop, droppable
-from jobs.plan import Plan
-from jobs.shake_bytes import BaseShapes, stored_bytes
+from jobs.plan.expand import expand
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
+from jobs.plan.shake_bytes import BaseShapes, stored_bytes
 from jobs.store.open import open_store
 from s2l_core.adapters import attach, save
 from s2l_core.families.sd import StableDiffusion

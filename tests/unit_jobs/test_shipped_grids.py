@@ -7,12 +7,12 @@ import re
 import pytest
 
 from jobs.errors import InputError
-from jobs.expand import expand
-from jobs.given import refuse_stand_ins
 from jobs.grid.load import SHIPPED, shipped_profiles
 from jobs.grid.presets import DEFENCES, METHODS, PROMPTS
 from jobs.grid.read import read_grid
-from jobs.plan import Plan
+from jobs.plan.expand import expand
+from jobs.plan.given import refuse_stand_ins
+from jobs.plan.plan import Plan
 from s2l_core import tiny
 from s2l_core.specs.adapters import GaussianAdapter, LoraAdapter
 from tests.stated_inputs import by_method, distinct, parent, score_spec, shake_spec, sp_spec

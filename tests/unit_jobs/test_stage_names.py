@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.names import stage_names
+from jobs.plan.names import stage_names
 from tests.stated_inputs import after, by_method, parent, plan_of, trial_of
 
 
@@ -34,8 +34,8 @@ def test_sets_and_shakes_of_later_rounds_say_which() -> None:
 
 
 def test_what_is_to_be_given_is_named_by_what_it_stands_for() -> None:
-    from jobs.expand import expand
     from jobs.grid.read import parse_grid
+    from jobs.plan.expand import expand
 
     text = "name: g\nfixed: {data: 'to-be-given:people', model: 'to-be-given:sd-v1-1', domain: person-07, method: none}"
     names = set(stage_names(expand(parse_grid(text, "g"))).values())

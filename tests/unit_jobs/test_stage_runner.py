@@ -15,11 +15,11 @@ from jobs.errors import InputError, OutOfReach
 from jobs.execute.order import WorkOrder
 from jobs.execute.queue import Outcome
 from jobs.execute.units import Unit
-from jobs.graph import Graph, Node
 from jobs.ledger.leases import Lease, LeaseKeeper
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.patient import patient
-from jobs.plan import Trial
+from jobs.plan.graph import Graph, Node
+from jobs.plan.plan import Trial
 from jobs.policy import RetryPolicy, Transient
 from jobs.stages.contract import StageJob
 from jobs.stages.specs import BaseStage, BlindStage, ChoiceStage, DataStage, DrawnFaces, PackagedModel, ScoreStage, ShakeStage

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import Corrupt, OutOfReach
-from jobs.graph import Node
 from jobs.ledger.aside import slices
 from jobs.ledger.collect import collect
 from jobs.ledger.garbage import DAY_S, Garbage, garbage
@@ -20,6 +19,7 @@ from jobs.ledger.manifest import digest_of
 from jobs.ledger.paths import Paths
 from jobs.ledger.registry import registered_grids
 from jobs.ledger.verify import verify
+from jobs.plan.graph import Node
 from jobs.store.protocol import Entry
 from tests.failing_store import Meanwhile
 from tests.ledger_cases import LedgerCase, blind

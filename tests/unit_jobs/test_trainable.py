@@ -11,7 +11,7 @@ import pytest
 from jobs.execute.board import Place
 from jobs.execute.order import WorkOrder
 from jobs.execute.units import Unit
-from jobs.graph import Graph
+from jobs.plan.graph import Graph
 from jobs.stages.specs import DataStage, DrawnFaces
 from jobs.worker import trainable
 

@@ -9,7 +9,7 @@ import pytest
 from jobs.execute.order import WorkOrder, node_of, parse_spec
 from jobs.execute.queue import Outcome, Queue
 from jobs.execute.units import Unit, make_units
-from jobs.graph import Graph, Node, ancestors
+from jobs.plan.graph import Graph, Node, ancestors
 from jobs.stages.specs import (
     BaseStage,
     BlindStage,

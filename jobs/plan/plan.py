@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.graph import Node, ancestors
+from jobs.plan.graph import Node, ancestors
 from jobs.policy import RetryPolicy
 
 SETTLED = ("domain", "method", "train_on", "sp_prompts")

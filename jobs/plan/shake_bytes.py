@@ -10,11 +10,11 @@ from math import prod
 from pathlib import Path
 from typing import Protocol, get_args
 
-from jobs.graph import Node
 from jobs.grid.shapes import OLD_NAMES, weight_shapes
 from jobs.ledger.manifest import Manifest
 from jobs.ledger.retention import droppable
-from jobs.plan import Plan
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 from jobs.stages.specs import BaseStage, FolderModel, PackagedModel, ShakeStage
 from s2l_core.specs.adapters import (
     AdapterSpec,

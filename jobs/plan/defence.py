@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from jobs.build_inputs import BaseModel, FoundInputs
-from jobs.build_sets import SetBuilder
 from jobs.errors import GridError
-from jobs.graph import Node
 from jobs.grid.inputs import DRAWN, STRANGERS
 from jobs.grid.method import Recipe
 from jobs.grid.model import POSITION, Grid
 from jobs.grid.points import Row
+from jobs.plan.graph import Node
+from jobs.plan.inputs import BaseModel, FoundInputs
+from jobs.plan.sets import SetBuilder
 from s2l_core.specs.defences import DefenceSpec, DpDefence, EarlyStoppingDefence
 from s2l_core.specs.training import TrainSpec
 

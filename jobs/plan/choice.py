@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.build_captions import CaptionBuilder, Parents
-from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
-from jobs.graph import Graph, Node
 from jobs.grid.choose import ChooseAttack
 from jobs.grid.model import Named
+from jobs.plan.captions import CaptionBuilder, Parents
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import BaseModel, DomainStages, FoundInputs
 from jobs.stages.specs import ChoiceStage, ScoreStage
 from s2l_core.specs.attacks import AnyAttack, ScoredAttack
 from s2l_core.specs.captions import DomainPrompt

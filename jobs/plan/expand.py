@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobs.build import StageBuilder
 from jobs.grid.applies import check_methods
 from jobs.grid.calibration import check_calibration, check_calibration_images
 from jobs.grid.everyone import left_out, spell_out
@@ -16,7 +15,8 @@ from jobs.grid.messages import listed
 from jobs.grid.model import POSITION, Grid, label
 from jobs.grid.points import Row, Rows, points
 from jobs.keys import canonical_json, sha256_text
-from jobs.plan import SETTLED, Plan, Pool, Trial
+from jobs.plan.build import StageBuilder
+from jobs.plan.plan import SETTLED, Plan, Pool, Trial
 
 SHOWN_COLLAPSES = 3
 _DOMAIN, _ATTACK_DOMAIN, _SEED = (POSITION[name] for name in ("domain", "attack_domain", "seed"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.build_inputs import FoundInputs
-from jobs.graph import Graph, Node
 from jobs.grid.model import Named
 from jobs.grid.read_caption import Shown
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import FoundInputs
 from jobs.stages.specs import CaptionsStage
 from s2l_core.specs.captions import DomainPrompt, OwnCaption
 

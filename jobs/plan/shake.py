@@ -6,16 +6,16 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from jobs.build_defence import DefenceBuilder
-from jobs.build_inputs import BaseModel, FoundInputs
-from jobs.build_sets import SP_FIELDS, SetBuilder
 from jobs.errors import GridError
-from jobs.graph import Graph, Node
 from jobs.grid.applies import matched_method
 from jobs.grid.method import RECIPE_FIELDS, Recipe, perturbation, recipe
 from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row, as_method
 from jobs.grid.read_method import trains
+from jobs.plan.defence import DefenceBuilder
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import BaseModel, FoundInputs
+from jobs.plan.sets import SP_FIELDS, SetBuilder
 from jobs.stages.specs import ShakeStage, SpStage
 from s2l_core.specs.adapters import LoraAdapter, TextualInversionAdapter
 from s2l_core.specs.defences import DefenceSpec

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jobs.graph import Node
 from jobs.ledger.manifest import Manifest
+from jobs.plan.graph import Node
 from jobs.stages.specs import ScoreStage, ShakeStage
 
 Like = tuple[str, ...]

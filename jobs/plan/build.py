@@ -7,16 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from jobs.build_captions import CaptionBuilder
-from jobs.build_choice import ChoiceBuilder, tried, unshaken_score
-from jobs.build_extraction import ExtractionBuilder
-from jobs.build_fidelity import FidelityBuilder
-from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
-from jobs.build_memorisation import MemorisationBuilder
-from jobs.build_sets import SetBuilder
-from jobs.build_shake import ShakeBuilder
 from jobs.errors import GridError
-from jobs.graph import Graph, Node
 from jobs.grid.choose import ChooseAttack
 from jobs.grid.inputs import Inputs
 from jobs.grid.messages import show
@@ -24,6 +15,15 @@ from jobs.grid.method import changes
 from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row
 from jobs.grid.shapes import last_timestep
+from jobs.plan.captions import CaptionBuilder
+from jobs.plan.choice import ChoiceBuilder, tried, unshaken_score
+from jobs.plan.extraction import ExtractionBuilder
+from jobs.plan.fidelity import FidelityBuilder
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import BaseModel, DomainStages, FoundInputs
+from jobs.plan.memorisation import MemorisationBuilder
+from jobs.plan.sets import SetBuilder
+from jobs.plan.shake import ShakeBuilder
 from jobs.stages.specs import MetricsStage, PooledStage, ScoreStage
 from s2l_core.specs.attacks import ChosenAttack, ClidAttack
 from s2l_core.specs.captions import CaptionSpec, DomainPrompt, NullCaption, OwnCaption, ReplaceName

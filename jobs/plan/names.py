@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.graph import Node, ancestors
-from jobs.plan import Plan, Trial
+from jobs.plan.graph import Node, ancestors
+from jobs.plan.plan import Plan, Trial
 
 
 def trial_name(axes: Mapping[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.graph import Node
-from jobs.plan import Plan
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 from jobs.stages.specs import DataStage, DrawnFaces, FolderImages
 
 

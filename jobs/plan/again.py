@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from jobs.demand import missing_nodes
 from jobs.errors import InputError
-from jobs.graph import ancestors
 from jobs.grid.messages import listed, unknown
 from jobs.ledger.failures import Failure, latest
 from jobs.ledger.ledger import Ledger
-from jobs.plan import Plan, Trial
+from jobs.plan.demand import missing_nodes
+from jobs.plan.graph import ancestors
+from jobs.plan.plan import Plan, Trial
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.build_inputs import BaseModel, FoundInputs
-from jobs.graph import Graph, Node
 from jobs.grid.model import POSITION, columns
 from jobs.grid.points import Row
 from jobs.grid.presets import PROMPTS
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import BaseModel, FoundInputs
 from jobs.stages.specs import PriorStage, SpStage
 from s2l_core.specs.objectives import PriorPreservation
 from s2l_core.specs.synthesis import PromptTemplate, SynthesisSpec

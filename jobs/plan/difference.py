@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.demand import KINDS
-from jobs.graph import Node
-from jobs.plan import Plan
+from jobs.plan.demand import KINDS
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.build_inputs import BaseModel, DomainStages, FoundInputs
-from jobs.build_sets import SetBuilder
-from jobs.build_shake import Shaken
-from jobs.graph import Graph, Node
 from jobs.grid.model import POSITION, columns
 from jobs.grid.points import Row
 from jobs.grid.read_extraction import Extracted
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import BaseModel, DomainStages, FoundInputs
+from jobs.plan.sets import SetBuilder
+from jobs.plan.shake import Shaken
 from jobs.stages.specs import ExtractStage
 
 _DOMAIN = columns("data", "domain")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jobs.errors import GridError, InputError
-from jobs.graph import Graph, Node
 from jobs.grid.inputs import DomainData, Inputs
 from jobs.grid.model import Grid
 from jobs.grid.shapes import ModelFolder
+from jobs.plan.graph import Graph, Node
 from jobs.stages.specs import BlindStage, DataStage, DrawnFaces, Family
 
 T = TypeVar("T")

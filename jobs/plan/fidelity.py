@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.build_inputs import BaseModel, FoundInputs
-from jobs.build_sets import SetBuilder
-from jobs.build_shake import Shaken
-from jobs.graph import Graph, Node
 from jobs.grid.model import POSITION, columns
 from jobs.grid.points import Row
 from jobs.grid.read_fidelity import Measured
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import BaseModel, FoundInputs
+from jobs.plan.sets import SetBuilder
+from jobs.plan.shake import Shaken
 from jobs.stages.specs import FidelityStage
 from s2l_core.specs.fidelity import FidelitySpec
 

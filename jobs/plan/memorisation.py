@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from jobs.build_inputs import BaseModel, FoundInputs
-from jobs.build_shake import Shaken
 from jobs.errors import GridError
-from jobs.graph import Graph, Node
 from jobs.grid.messages import show
 from jobs.grid.model import POSITION, Grid, columns
 from jobs.grid.points import Row
+from jobs.plan.graph import Graph, Node
+from jobs.plan.inputs import BaseModel, FoundInputs
+from jobs.plan.shake import Shaken
 from jobs.stages.specs import MemorisationStage
 from s2l_core.specs.memorisation import MemorisationSpec
 

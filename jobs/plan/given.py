@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.errors import InputError
 from jobs.grid.placeholders import how_to_give
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 from jobs.stages.specs import BaseStage, DataStage, GivenImages, GivenModel
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, get_args
 
-from jobs.graph import Node
-from jobs.plan import Plan
+from jobs.plan.graph import Node
+from jobs.plan.plan import Plan
 from jobs.stages.specs import AnyStage
 
 _UNION: Any = get_args(AnyStage)[0]
