@@ -16,25 +16,6 @@ need() {
 
 is_loopback() { [[ $S2L_BIND == 127.* || $S2L_BIND == localhost ]]; }
 
-# private FOLDER: makes the folder for this user alone; ends with exit code 2 when somebody else has it, or a link is in its place.
-private() {
-  mkdir -m 700 "$1" 2>/dev/null || true
-  if [[ -L $1 || ! -d $1 || ! -O $1 ]]; then
-    say "$1 cannot be made, or is not this user's own folder; set S2L_RAY_TEMP to a short path in a folder that is"
-    exit 2
-  fi
-  chmod 700 "$1"
-}
-
-# ray_temp: where Ray keeps sockets and logs. Ray opens that folder to all accounts, so that it lies in one that is private. Not in TMPDIR or
-# HOME, which may be long or on another machine: a socket's path has 107 bytes, and Ray takes 64 of them.
-ray_temp() {
-  if [[ -z ${S2L_RAY_TEMP:-} ]]; then
-    private "/tmp/s2l-ray-$EUID"
-  fi
-  echo "${S2L_RAY_TEMP:-/tmp/s2l-ray-$EUID/r}"
-}
-
 # Nothing phones home.
 export RAY_USAGE_STATS_ENABLED=0 RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9/ MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true HF_HUB_DISABLE_TELEMETRY=1
 

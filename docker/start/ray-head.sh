@@ -11,6 +11,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/listen.sh"
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/ray-temp.sh"
 need RAY_AUTH_TOKEN "the cluster's token, such as: openssl rand -hex 32"
 export RAY_AUTH_MODE=token
 export RAY_enable_metrics_collection=${RAY_enable_metrics_collection:-0} # its port asks for no token

@@ -10,6 +10,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/listen.sh"
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/ray-temp.sh"
 need RAY_AUTH_TOKEN "the head's token"
 need S2L_HEAD "HOST:PORT of the head"
 export RAY_AUTH_MODE=token

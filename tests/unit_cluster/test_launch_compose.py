@@ -87,7 +87,9 @@ def test_named_volumes_are_declared(name: str) -> None:
 def test_what_a_service_is_told_is_what_its_start_command_reads(name: str) -> None:
     script = START / SERVICES[name]["command"][0]
     assert script.stat().st_mode & 0o111
-    read = script.read_text() + (START / "listen.sh").read_text()
+    sourced = re.findall(r"^source .*/([\w-]+\.sh)\"$", script.read_text(), re.MULTILINE)
+    assert sourced
+    read = "\n".join((START / part).read_text() for part in (script.name, *sourced))
     told = {key for key in SERVICES[name]["environment"] if key.startswith("S2L_")} - {"S2L_STORE"}
     assert {key for key in told if key not in read} == set()
     documented = "\n".join(line for line in read.splitlines() if line.startswith("#"))

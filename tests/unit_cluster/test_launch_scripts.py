@@ -48,7 +48,7 @@ def test_a_worker_wants_to_know_its_head(tmp_path: Path) -> None:
 
 
 def made_private(folder: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
-    words = ["bash", "-euc", 'source "$0"; private "$1"', str(START / "listen.sh"), str(folder)]
+    words = ["bash", "-euc", 'source "$0/listen.sh"; source "$0/ray-temp.sh"; private "$1"', str(START), str(folder)]
     return subprocess.run(words, env={"PATH": path, "TMPDIR": "/tmp"}, capture_output=True, text=True, check=False)
 
 

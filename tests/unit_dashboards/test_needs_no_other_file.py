@@ -120,6 +120,7 @@ def test_show_tells_how_many_network_calls_a_pass_took() -> None:
     made = {"at": "now", "host": "node", "device": "cpu", "seconds": 1.0, "network_calls": 14, "attacks_together": 3}
     stage = {"kind": "score", "key": "k" * 64, "committed": True, "digest": "d" * 64, "size": 1, "made": made}
     document = {
+        "grid": "by-hand",
         "trial_key": "t",
         "state": "done",
         "axes": {},

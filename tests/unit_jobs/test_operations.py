@@ -73,7 +73,7 @@ def more(counting: Counting, fewer: int, many: int) -> tuple[Counter[str], Count
     return parts(counting.worker) - workers, parts(counting.driver) - driver, added
 
 
-def test_a_stage_costs_a_worker_six_calls_of_the_store_and_its_weights_two_more(counting: Counting) -> None:
+def test_a_stage_costs_a_worker_six_calls_of_the_store_and_its_weights_four(counting: Counting) -> None:
     workers, _, added = more(counting, 2, 6)
     kinds = Counter(node.kind for node in added)
     stages = kinds["shake"] + kinds["score"] + kinds["metrics"]  # there are as many pools, only larger
@@ -81,7 +81,8 @@ def test_a_stage_costs_a_worker_six_calls_of_the_store_and_its_weights_two_more(
     for call in ("create leases", "get progress", "create manifests", "delete leases"):
         assert workers[call] == stages, call
     assert workers["create blobs"] == stages + kinds["shake"]  # a curve beside the weights
-    assert workers["size blobs"] == workers["put_file blobs"] == workers["delete dropped"] == kinds["shake"]
+    for call in ("size blobs", "get dropped", "put_file blobs", "size dropped"):  # a mark of weights let go may be there, and may come
+        assert workers[call] == kinds["shake"], call
     assert workers["list progress"] == 0
     pooled = kinds["score"]  # what a larger pool hangs on; what trials share is known already
     assert workers["get manifests"] == stages + pooled  # one look under each lease

@@ -342,7 +342,7 @@ def test_a_grid_is_known_by_file_by_shipped_name_and_by_the_name_its_runs_have(r
         runs_of(store, "gone", None)
     for key in ("a", "b"):
         runs.begin("gone", key * 64)
-    assert [record.grid_key[0] for record in runs_of(store, "gone", None)] == ["a", "b"]
+    assert {record.grid_key[0] for record in runs_of(store, "gone", None)} == {"a", "b"}  # of one second, in any order
     assert [record.grid_key[0] for record in runs_of(store, "gone@bb", None)] == ["b"]
     with pytest.raises(GridError, match="no such grid"):
         runs_of(store, "gone@c", None)
