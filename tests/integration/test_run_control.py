@@ -28,7 +28,8 @@ axes:
 SECRET = "AKIAPLANTEDSECRET"
 
 
-def write_grid(folder: Path, data: str = "tiny-faces", steps: int = 6) -> Path:
+def write_grid(folder: Path, data: str = "tiny-faces", steps: int = 30) -> Path:
+    """So many steps that a run lasts longer than the two commands which ask it to end take to start."""
     path = folder / "controlled.yaml"
     path.write_text(GRID.replace("DATA", data).replace("STEPS", str(steps)))
     return path
