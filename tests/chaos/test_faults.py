@@ -42,7 +42,7 @@ GRIDS = {
     ),
     "the store fails, and MLflow in the middle": Grid(
         "services-local",
-        "mlflow-down-middle store-down store-killed store-500 store-503 store-503-all store-slow upload-reset store-clock",
+        "mlflow-down-middle store-down store-killed store-500 store-503 store-503-all store-slowdown store-slow upload-reset store-clock",
     ),
     "MLflow fails": Grid("services-local", "mlflow-down-start mlflow-503 postgres-restarted driver-killed mlflow-down-end"),
     "MLflow is not there at all": Grid("services-local", "mlflow-down-long"),

@@ -74,6 +74,7 @@ def store_faults(down_s: float, bad_s: float) -> tuple[Fault, ...]:
             down,
             r"503|SlowDown|" + _UNREACHABLE,
         ),
+        on_store("store-slowdown", "store answers SlowDown to 6 requests of 10", Weather(share=0.6, code="SlowDown"), "503", bad),
         on_store("store-slow", "store slow: 0.5 s a request, 300 kB a second", Weather(delay_s=0.5, bytes_per_s=300_000), "slow", bad),
         on_store("upload-reset", "uploads reset after 2 kB", Weather(reset_after=2_000), "reset mid-upload", bad, _UNREACHABLE),
         on_store("store-clock", "store refuses our clock", Weather(share=1.0, status=403), "403", bad, r"clock is wrong"),
