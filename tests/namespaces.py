@@ -144,7 +144,7 @@ def network(*names: str) -> Iterator[dict[str, Host]]:
         _ip("link", "set", bridge, "up")
         for number, name in enumerate(names, 1):
             hosts[name] = _host(name, f"s2l{mark}{number}", f"{net}.{number}", bridge)
-        yield hosts
+        yield dict(hosts)  # a test may take a host out of its own: all are gone at the end
     finally:
         for host in hosts.values():
             host.kill()

@@ -62,3 +62,10 @@ def test_nothing_is_left_behind() -> None:
         hosts["only"].start(["sleep", "100"])
     assert namespace not in subprocess.run([IP, "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert not folder.exists()
+
+
+def test_a_host_that_a_test_took_out_of_its_hosts_is_gone_at_the_end_too() -> None:
+    needs_namespaces()
+    with network("services", "head") as hosts:
+        namespace = hosts.pop("services").namespace
+    assert namespace not in subprocess.run([IP, "netns", "list"], capture_output=True, text=True, check=True).stdout
