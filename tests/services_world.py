@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -85,12 +86,10 @@ def services_home(kind: type[Kind] = ServicesHome, **places: Any) -> Iterator[Ki
     try:
         yield home
     finally:
-        for name, server, _ in together._all(home.services) if home.services.is_dir() else ():
-            if name == "ray":
-                for pid in members(server.pid) if server.is_running() else ():
+        for _, server, _ in together._all(home.services) if home.services.is_dir() else ():
+            for pid in members(server.pid) if server.is_running() else ():  # each leads a group of its own
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            elif server.is_running():
-                os.kill(server.pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 
 
