@@ -167,7 +167,8 @@ class Mirror:
                 self._spool.sync()
                 self._delivery.deliver(event)
             except (Unreachable, OutOfReach) as error:
-                self._say_once("behind", f"MLflow is behind: {error}; the grid goes on, what MLflow misses waits in {self._spool.folder}")
+                cause = type(error).__name__  # MLflow itself, or the store whose results it is to show: one may follow the other
+                self._say_once(cause, f"MLflow is behind: {error}; the grid goes on, what MLflow misses waits in {self._spool.folder}")
                 if self._pause(wait):
                     return
                 wait = min(2 * wait, LONGEST_WAIT_S)
