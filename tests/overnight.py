@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -26,10 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.services.process import command_line
 from tests.benchmarks.counted import BEGAN, FOLDER
 from tests.namespaces import Host, network, why_not
 from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s2l_process import ROOT, Home
+from tests.services_world import read
 
 GRID, PER_SEED = "paper-table1", 156
 NODES_DIE, MLFLOW_DIES, DRIVER_DIES = 0.1, 0.3, 0.75
@@ -135,7 +136,8 @@ class Night:
 
     def works(self, name: str) -> bool:
         """Whether a worker runs units there."""
-        return any(b"ray::" in (words := _command_line(pid)) and b"Trainable" in words for pid in self.nodes.workers[name].pids())
+        words = (word for pid in self.nodes.workers[name].pids() for word in command_line(pid))
+        return any(word.startswith("ray::") and "Trainable" in word for word in words)
 
     def power_cut(self, name: str) -> None:
         """A host is gone, and stays away."""
@@ -144,7 +146,7 @@ class Night:
 
     def kill_mlflow(self) -> int:
         """kill -9 of all of MLflow's server; how many processes those were."""
-        pids = [pid for pid in self.services.pids() if b"mlflow" in _command_line(pid)]
+        pids = [pid for pid in self.services.pids() if any("mlflow" in word for word in command_line(pid))]
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -170,7 +172,7 @@ def through_the_night(folder: Path, count: int, trials: int) -> dict[str, Any]:
         _on(services, up)
         try:
             (folder / "workers").mkdir()
-            env = _exported(folder / "services" / "env") | {FOLDER: str(folder / "workers")}
+            env = read(folder / "services" / "env") | {FOLDER: str(folder / "workers")}
             with ray_nodes(hosts, env=env) as nodes:
                 night = Night(folder, services, nodes, seeds)
                 before, gone = _disturb(night, names[:2])
@@ -254,18 +256,6 @@ def _counted(counts: Path) -> list[str]:
 def _on(host: Host, words: Sequence[str]) -> None:
     done = host.run(words, env={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, f"{words[3:]}: {done.stderr[-3000:]}"
-
-
-def _exported(file: Path) -> dict[str, str]:
-    lines = [line for line in file.read_text().splitlines() if line.startswith("export ")]
-    pairs = [word.split("=", 1) for line in lines for word in shlex.split(line)[1:]]
-    return dict(pairs)
-
-
-def _command_line(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from tests.namespaces import Host, needs_namespaces, network
 from tests.opens import Opens
 from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s2l_process import Home, chaos_grid
+from tests.services_world import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 S2L = [sys.executable, "-c", "from jobs.cli import main; main()"]
@@ -67,13 +67,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         up = [*S2L, "up", "--folder", str(folder / "services"), "--host", place.address, "--without", "ray"]
         done = place.run(up, env={"PYTHONPATH": home.environment()["PYTHONPATH"]})
         assert done.returncode == 0, done.stderr
-        env = dict(
-            word.split("=", 1)
-            for line in (folder / "services" / "env").read_text().splitlines()
-            if line.startswith("export ")
-            for word in shlex.split(line)[1:]
-        )
-        with ray_nodes(hosts, env=env) as nodes:
+        with ray_nodes(hosts, env=read(folder / "services" / "env")) as nodes:
             yield Cluster(hosts, nodes, grid, home.results(str(grid)))
         place.run([*S2L, "down", "--folder", str(folder / "services")], env={"PYTHONPATH": home.environment()["PYTHONPATH"]})
 
